@@ -1,0 +1,87 @@
+# Every task of the project; `make help` lists them. The first call of any sets up .venv, later calls install nothing.
+#
+#   PYTHON=python3.12     the interpreter that .venv is made with (3.11 or later; python3 by default)
+#   TORCH_BACKEND=cpu     PyTorch without CUDA. Remembered in .venv, so the first call is the one that needs it.
+#   LOCK_FLAGS=--upgrade  let `make lock` move to newer versions; without it, pins move only where pyproject.toml asks.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TORCH_BACKEND ?= $(file <$(VENV)/torch-backend)
+
+FIRST_PAGE := _build/html/book/index.html
+BOOK_SOURCES := _config.yml _toc.yml book/ $(shell find book -mindepth 1 -not -path '*/.*')
+NOTEBOOKS := $(wildcard book/*.ipynb)
+WITHOUT_CUDA := grep -vE '^(nvidia-|cuda-|triton==)'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup book test lint types unit nbval lab notebooks lock requirements clean
+
+help: ## this list
+	@echo "make TARGET, where TARGET is"
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+setup: $(READY) ## .venv with the pinned requirements and the package itself (the others call it)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.lock)"
+
+$(READY): requirements.lock pyproject.toml | $(BIN)/uv
+	@$(MAKE) --no-print-directory --silent requirements > $(VENV)/requirements.txt
+	$(BIN)/uv pip sync --python $(BIN)/python $(addprefix --torch-backend ,$(TORCH_BACKEND)) $(VENV)/requirements.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "$(TORCH_BACKEND)" > $(VENV)/torch-backend
+	@touch $@
+
+requirements: ## print the pinned requirements that the set-up installs
+	@$(if $(filter cpu,$(TORCH_BACKEND)),$(WITHOUT_CUDA),cat) requirements.lock
+
+lock: $(BIN)/uv ## renew requirements.lock from pyproject.toml
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--fork-strategy fewest --no-emit-index-url --no-annotate --all-extras $(LOCK_FLAGS) \
+		--output-file requirements.lock pyproject.toml
+
+# --- the book ---------------------------------------------------------------------------------------------------------
+
+book: _build/built ## build the book and print the path of its first page
+	@echo "The first page of the book: $(CURDIR)/$(FIRST_PAGE)"
+
+# From nothing each time: a cached second build would not repeat the warnings of a first one that failed.
+_build/built: $(READY) $(BOOK_SOURCES)
+	@rm -rf _build
+	$(BIN)/jupyter-book build . -W -n --keep-going -q
+	@touch $@
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab book
+
+notebooks: $(READY) ## run every notebook from top to bottom and keep its outputs
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+# --- the tests --------------------------------------------------------------------------------------------------------
+
+test: lint types unit nbval ## everything that guards the project: lint, types, tests, notebooks, book, browser
+
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY) ## type check
+	$(BIN)/basedpyright
+
+unit: $(READY) _build/built ## pytest, with the browser tests of the built book where Chromium is present
+	$(BIN)/pytest -n 2 --dist loadfile
+
+nbval: $(READY) ## run the notebooks again and compare the outputs tagged nbval-check-output
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-sanitize-with=tests/nbval-sanitize.cfg $(NOTEBOOKS)
+
+clean: ## remove the built book and the caches, but neither .venv nor runs
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	find src tests book -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,34 @@
+"""Learning sparse neural networks: Bernoulli variational pruning, and what it takes to trust it."""
+
+from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.compaction import CompactionError, compact_
+from pruning_core.estimators import DisARM, ExactSum, IntegratedGates, Reinforce, StraightThrough
+from pruning_core.export import export, load_model, save_model
+from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
+from pruning_core.hyperprior import Beta, Fixed, Flattening
+from pruning_core.models import lenet_5, lenet_300_100
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BernoulliGate",
+    "BernoulliPruner",
+    "Beta",
+    "CompactionError",
+    "DisARM",
+    "ExactSum",
+    "Fixed",
+    "Flattening",
+    "InputGate",
+    "IntegratedGates",
+    "Reinforce",
+    "StraightThrough",
+    "compact_",
+    "export",
+    "lenet_5",
+    "lenet_300_100",
+    "load_model",
+    "named_gates",
+    "sampled_gates",
+    "save_model",
+]

@@ -1,0 +1,196 @@
+"""The command line: ``pruning-core train`` and ``pruning-core evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pruning_core import __version__
+from pruning_core.data import DATASETS, DataError, load
+from pruning_core.estimators import ESTIMATORS
+from pruning_core.export import ModelFileError, load_model
+from pruning_core.methods import METHODS
+from pruning_core.metrics import error_percent
+from pruning_core.models import MODELS
+from pruning_core.training import SUMMARY_FILE, ProgressBar, TrainingError, recommended, train
+
+_OPERATING_POINTS = """\
+operating points (weights kept, test error; measured over 10 seeds in results/):
+  train lenet-300-100 --gate-inputs                  the default
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (DataError, ModelFileError, TrainingError, ValueError) as error:
+        print(f"pruning-core: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pruning-core: interrupted; --resume continues it", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pruning-core", description="Train neural networks that prune themselves."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "train",
+        help="train and prune a model",
+        description="Train and prune a model; the defaults are the recommended operating point.",
+        epilog=_OPERATING_POINTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=_train)
+    command.add_argument("model", metavar="MODEL", help=" or ".join(MODELS))
+    command.add_argument("--method", default="bernoulli", help=" or ".join(METHODS))
+    command.add_argument("--dataset", help=f"{', '.join(DATASETS)} (default: mnist)")
+    command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
+    command.add_argument(
+        "--split",
+        default="test",
+        choices=("test", "validation"),
+        help="validation: train on all but the last sixth and report the error there, to choose "
+        "settings without the test set",
+    )
+    command.add_argument("--seed", type=int, help="of every random draw (default: 0)")
+    command.add_argument("--epochs", type=int)
+    command.add_argument("--batch-size", type=int)
+    command.add_argument("--learning-rate", type=float)
+    command.add_argument("--schedule", help="cosine or step")
+    command.add_argument("--weight-decay", type=float, help="λ of (λ/2)‖W‖², in nats")
+    command.add_argument(
+        "--log-gamma",
+        type=_numbers,
+        metavar="X[,X…]",
+        help="nats of training log-likelihood a unit must be worth to stay; one number, or one "
+        "for each gate",
+    )
+    command.add_argument("--gate-inputs", action="store_true", help="prune input pixels too")
+    command.add_argument(
+        "--gate-features", action="store_true", help="prune lenet-5's 800 flattened features too"
+    )
+    command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
+    command.add_argument("--theta-step", type=float, help="step on θ of a unit worth nothing")
+    command.add_argument("--bernoulli-epochs", type=int, help="epochs during which θ moves")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
+    command.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+    command = commands.add_parser(
+        "evaluate",
+        help="measure a saved model again",
+        description="Reproduce the recorded test error from the saved model alone.",
+    )
+    command.set_defaults(run=_evaluate)
+    command.add_argument("directory", metavar="DIR", type=Path)
+    command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    changes = {
+        name: getattr(options, name)
+        for name in (
+            "seed",
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "schedule",
+            "weight_decay",
+            "log_gamma",
+            "estimator",
+            "theta_step",
+            "bernoulli_epochs",
+        )
+        if getattr(options, name) is not None
+    }
+    settings = recommended(
+        options.model,
+        options.method,
+        gate_inputs=options.gate_inputs,
+        gate_features=options.gate_features,
+        **changes,
+    )
+    out = options.out or Path("runs") / f"{settings.model}-{settings.method}-{settings.seed}"
+    device = _device(options.device)
+    dataset = load(options.dataset, options.data, split=options.split, device=device)
+    summary = train(settings, dataset, out, resume=options.resume, callbacks=[ProgressBar()])
+    print(_table(summary))
+    print(f"written to {out}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    path = options.directory / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_text())
+        recorded, split, name = (summary[k] for k in ("test_error_percent", "split", "dataset"))
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: {error.strerror}; a folder written by 'pruning-core train' was expected"
+        ) from error
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ModelFileError(f"{path} is damaged ({error}); train again") from error
+    device = _device(options.device)
+    data = load(name, options.data, split=split, device=device)
+    model = load_model(options.directory).to(device)
+    error = error_percent(model, data.eval_images, data.eval_labels)
+    print(f"{split} error {error:.2f} %, recorded {recorded:.2f} %")
+    return 0 if abs(error - recorded) < 0.005 else 1
+
+
+def _table(summary: dict[str, Any]) -> str:
+    names = {
+        3: ("input pixels", "hidden 1", "hidden 2"),
+        4: ("filters 1", "filters 2", "features", "hidden"),
+    }
+    before, after = summary["architecture_dense"], summary["architecture"]
+    rows = list(zip(names[len(after)], before, after, strict=True))
+    rows.append(("weights", summary["weights_total"], summary["weights_kept"]))
+    rows.append(("multiply-accumulates", summary["macs_dense"], summary["macs"]))
+    lines = [f"{'':22}{'before':>12}{'after':>12}{'kept':>10}"]
+    lines += [f"{n:22}{b:>12,}{a:>12,}{100 * a / b:>8.2f} %" for n, b, a in rows]
+    lines.append(
+        f"{summary['split']} error {summary['test_error_percent']:.2f} % after "
+        f"{summary['epochs']} epochs, {summary['seconds']:.0f} s"
+    )
+    if "undecided" in summary:
+        lines.append(
+            f"when the Bernoulli phase ended: {summary['undecided']} units undecided, error "
+            f"{summary['stochastic_test_error_percent']:.2f} % with sampled gates, "
+            f"{summary['deterministic_test_error_percent']:.2f} % deterministic"
+        )
+    return "\n".join(lines)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or numbers with commas")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch finds no GPU; use --device cpu")
+    return torch.device(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The end product: an ordinary module without gates, and its two files on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor, fx, nn
+
+from pruning_core.gates import BernoulliGate, InputGate
+from pruning_core.models import build_model
+
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+
+
+class ModelFileError(ValueError):
+    """A saved model that cannot be read: the file, what was expected and what to do."""
+
+
+def export(model: nn.Module) -> nn.Module:
+    """A copy of the model without gates, made of torch's own modules where the model is.
+
+    Hidden gates become ``nn.Identity``; an :class:`InputGate` becomes a traced module that picks
+    the surviving features. Module names stay as they were.
+
+    Raises:
+        ValueError: naming the gate, if one is not settled or still has closed units: end the
+            Bernoulli phase with :meth:`BernoulliPruner.settle_` first.
+    """
+    return remove_gates_(copy.deepcopy(model))
+
+
+def remove_gates_(model: nn.Module) -> nn.Module:
+    """As :func:`export`, in place: the parameters stay those that the optimizer holds."""
+    gates = {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
+    for name, gate in gates.items():
+        if not bool((gate.theta == 1).all()):
+            raise ValueError(
+                f"gate {name!r} has {int((gate.theta != 1).sum())} units with θ below 1; settle "
+                "and compact them with pruner.settle_(optimizer) first"
+            )
+    for name, gate in gates.items():
+        parent, _, child = name.rpartition(".")
+        plain = _selector(gate.selected) if isinstance(gate, InputGate) else nn.Identity()
+        setattr(model.get_submodule(parent), child, plain)
+    return model
+
+
+def save_model(
+    model: nn.Module, directory: str | Path, *, name: str | None = None, **options: Any
+) -> None:
+    """Write ``model.safetensors`` and ``model.json``, each complete or not at all.
+
+    Args:
+        model: as :func:`export` returns it.
+        directory: an existing folder.
+        name: of a model in :data:`pruning_core.models.MODELS`, so that :func:`load_model` can
+            build it; None for a model of your own.
+        options: with which that model was built.
+    """
+    directory = Path(directory)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(directory / WEIGHTS_FILE, dump_tensors(tensors))
+    description = {"model": name, "options": options, "sizes": layer_sizes(model)}
+    write_atomically(directory / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
+
+
+def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """The network saved by :func:`save_model`, in evaluation mode, on the CPU.
+
+    Args:
+        directory: holds the two files.
+        model: for a model of your own, a fresh instance as it was before pruning, gates included.
+
+    Raises:
+        ModelFileError: if a file is missing or damaged, or the model is not the one saved.
+    """
+    directory = Path(directory)
+    try:
+        description = json.loads((directory / DESCRIPTION_FILE).read_text())
+        tensors = load_tensors((directory / WEIGHTS_FILE).read_bytes())
+        if model is None:
+            if description["model"] is None:
+                raise ModelFileError(
+                    f"{directory} holds a model of your own; pass a fresh instance of it as model"
+                )
+            model = build_model(description["model"], **description["options"])
+        sizes = description["sizes"]
+    except OSError as error:
+        raise ModelFileError(
+            f"{error.filename}: {error.strerror}; {WEIGHTS_FILE} and {DESCRIPTION_FILE} were "
+            "expected there, as save_model or 'pruning-core train' writes them"
+        ) from error
+    except (json.JSONDecodeError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{directory}: damaged model files ({error}); train or copy them again"
+        ) from error
+    for gate in [m for m in model.modules() if isinstance(m, BernoulliGate)]:
+        gate.theta.data.fill_(1.0)
+    plain = export(model)
+    resize_(plain, tensors, sizes)
+    plain.load_state_dict(tensors)
+    return plain.eval()
+
+
+def layer_sizes(model: nn.Module) -> dict[str, dict[str, int]]:
+    """The integer attributes of every layer with parameters, such as ``in_features``."""
+    return {
+        name: {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, int) and not isinstance(value, bool)
+        }
+        for name, module in model.named_modules()
+        if module._parameters or isinstance(module, BernoulliGate)
+    }
+
+
+def resize_(
+    model: nn.Module, tensors: Mapping[str, Tensor], sizes: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Give every layer the shapes of ``tensors`` and the attributes of ``sizes``.
+
+    Raises:
+        ModelFileError: naming what differs, if the tensors are not this model's.
+    """
+    expected = set(model.state_dict())
+    if expected != set(tensors):
+        raise ModelFileError(
+            "the saved model is another one: missing "
+            f"{sorted(expected - set(tensors))}, unexpected {sorted(set(tensors) - expected)}"
+        )
+    for key, tensor in tensors.items():
+        path, _, name = key.rpartition(".")
+        module = model.get_submodule(path)
+        current = getattr(module, name)
+        if current.shape == tensor.shape:
+            continue
+        empty = torch.empty(tensor.shape, dtype=current.dtype, device=current.device)
+        if name in module._parameters:
+            module._parameters[name] = nn.Parameter(empty, current.requires_grad)
+        else:
+            module._buffers[name] = empty.requires_grad_(current.requires_grad)
+    for path, attributes in sizes.items():
+        module = model.get_submodule(path)
+        for key, value in attributes.items():
+            setattr(module, key, value)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name in the same folder, flush to disk, and rename."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _selector(selected: Tensor) -> nn.Module:
+    """A module that picks the given features, of torch's own making."""
+    root = nn.Module()
+    root.register_buffer("index", selected.clone())
+    graph = fx.Graph()
+    inputs = graph.placeholder("inputs")
+    graph.output(graph.call_function(torch.index_select, (inputs, 1, graph.get_attr("index"))))
+    return fx.GraphModule(root, graph, "SelectFeatures")

@@ -1,0 +1,148 @@
+"""What each training method does beside the optimizer's step, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.estimators import ESTIMATORS
+from pruning_core.export import remove_gates_
+from pruning_core.gates import named_gates, sampled_gates
+from pruning_core.metrics import error_percent
+
+if TYPE_CHECKING:
+    from pruning_core.training import Trainer
+
+
+class Dense:
+    """Plain training, and the interface of the other methods."""
+
+    gated = False
+
+    def start(self, trainer: Trainer) -> None:
+        """Called once, before the first epoch or after a checkpoint has been loaded."""
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Called before every epoch."""
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Accumulate gradients; return the mean loss in nats per example, detached."""
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        return loss.detach()
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Called after every step of the optimizer."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Called after every epoch, before it is evaluated and recorded."""
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        """What the trajectory keeps of this epoch beyond the common entries."""
+        return {}
+
+
+class Bernoulli(Dense):
+    """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
+
+    θ moves during the first ``settings.bernoulli_epochs``; its step is constant in their first
+    half and falls linearly to 0 in the second. Dead units leave after every epoch.
+    """
+
+    gated = True
+
+    def __init__(self) -> None:
+        self.pruner: BernoulliPruner | None = None
+
+    def start(self, trainer: Trainer) -> None:
+        settings = trainer.settings
+        if trainer.epoch >= settings.bernoulli_epochs and "undecided" in trainer.findings:
+            self.pruner = None
+            return
+        gates = named_gates(trainer.model)
+        log_gamma = settings.log_gamma
+        if len(log_gamma) not in (1, len(gates)):
+            raise ValueError(
+                f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
+                f"{', '.join(gates)} was expected"
+            )
+        by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
+        self.pruner = BernoulliPruner(
+            trainer.model,
+            dict(zip(gates, by_gate, strict=True)),
+            num_examples=len(trainer.dataset.train_labels),
+            theta_step=settings.theta_step,
+            smoothing=settings.smoothing,
+            estimator=ESTIMATORS[settings.estimator](),
+            example_inputs=trainer.dataset.train_images[:32],
+        )
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        if self.pruner is not None and trainer.epoch == trainer.settings.bernoulli_epochs:
+            self._settle(trainer)
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        if self.pruner is None:
+            return super().backward(model, images, labels)
+        return self.pruner.backward(
+            lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
+        )
+
+    def after_step(self, trainer: Trainer) -> None:
+        if self.pruner is None:
+            return
+        progress = trainer.step / (trainer.settings.bernoulli_epochs * trainer.steps_per_epoch)
+        self.pruner.theta_step = trainer.settings.theta_step * max(min(1.0, 2 - 2 * progress), 1e-6)
+        self.pruner.step()
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        if self.pruner is None:
+            return
+        if trainer.settings.compact:
+            self.pruner.compact_(trainer.optimizer)
+        if trainer.epoch + 1 == trainer.settings.epochs == trainer.settings.bernoulli_epochs:
+            self._settle(trainer)
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        if self.pruner is None:
+            return {}
+        undecided = self.pruner.undecided()
+        return {
+            "penalty": float(self.pruner.penalty().detach()),
+            "undecided": undecided,
+            "theta": {
+                name: {
+                    "units": gate.num_units,
+                    "mean": float(gate.theta.detach().mean()),
+                    "histogram": gate.theta.detach().cpu().histc(20, 0.0, 1.0).int().tolist(),
+                }
+                for name, gate in self.pruner.gates.items()
+            },
+        }
+
+    def _settle(self, trainer: Trainer) -> None:
+        """Note how decided θ is, then round it and go on with the plain network."""
+        assert self.pruner is not None
+        data = trainer.dataset
+        surviving = sum(int(gate.is_open().sum()) for gate in self.pruner.gates.values())
+        with sampled_gates(trainer.model):
+            stochastic = error_percent(trainer.model, data.eval_images, data.eval_labels)
+        trainer.findings.update(
+            undecided=sum(self.pruner.undecided().values()),
+            surviving_units=surviving,
+            stochastic_test_error_percent=stochastic,
+            deterministic_test_error_percent=error_percent(
+                trainer.model, data.eval_images, data.eval_labels
+            ),
+        )
+        self.pruner.settle_(trainer.optimizer)
+        remove_gates_(trainer.model)
+        self.pruner = None
+
+
+METHODS: dict[str, Callable[[], Dense]] = {"bernoulli": Bernoulli, "dense": Dense}
+"""Methods by the name the command line gives them."""

@@ -1,0 +1,119 @@
+"""LeNet-300-100 and LeNet-5 (Caffe), with gates where units can be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from pruning_core.gates import BernoulliGate, InputGate
+
+
+def lenet_300_100(
+    hidden: Sequence[int] = (300, 100),
+    *,
+    num_classes: int = 10,
+    gated: bool = True,
+    gate_inputs: bool = False,
+    theta: float = 0.9,
+) -> nn.Sequential:
+    """Fully connected network 784-300-100-10 with ReLU (LeCun et al. 1998).
+
+    Args:
+        hidden: units of each hidden layer.
+        num_classes: outputs.
+        gated: put a gate after every hidden layer.
+        gate_inputs: put a gate on the 784 input pixels too.
+        theta: initial probability of every gate.
+
+    Returns:
+        A network from images (N, 1, 28, 28) to logits (N, ``num_classes``).
+    """
+    sizes = [28 * 28, *hidden]
+    layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+    if gated and gate_inputs:
+        layers.append(("gate0", InputGate(sizes[0], theta=theta)))
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
+        layers += [(f"fc{index}", nn.Linear(fan_in, fan_out)), (f"relu{index}", nn.ReLU())]
+        if gated:
+            layers.append((f"gate{index}", BernoulliGate(fan_out, theta=theta)))
+    layers.append((f"fc{len(sizes)}", nn.Linear(sizes[-1], num_classes)))
+    return _sequential(layers)
+
+
+def lenet_5(
+    filters: Sequence[int] = (20, 50),
+    hidden: int = 500,
+    *,
+    num_classes: int = 10,
+    gated: bool = True,
+    gate_features: bool = False,
+    theta: float = 0.9,
+) -> nn.Sequential:
+    """Convolutional network 20-50-800-500-10 in Caffe's sizes: 5 × 5 filters, 2 × 2 max pooling.
+
+    Caffe's own file has a ReLU only after the hidden layer; here, as in most of the pruning
+    literature, one follows each pooling too.
+
+    Args:
+        filters: filters of the two convolutions.
+        hidden: units of the fully connected hidden layer.
+        num_classes: outputs.
+        gated: put a gate after each convolution and after the hidden layer.
+        gate_features: put a gate on the flattened features (800 of them) too.
+        theta: initial probability of every gate.
+
+    Returns:
+        A network from images (N, 1, 28, 28) to logits (N, ``num_classes``).
+    """
+    features = filters[1] * 4 * 4
+    # A gate after the pooling acts as one before it, on a quarter of the numbers: a factor ≥ 0
+    # commutes with the maximum.
+    layers: list[tuple[str, nn.Module]] = [
+        ("conv1", nn.Conv2d(1, filters[0], 5)),
+        ("pool1", nn.MaxPool2d(2)),
+        ("relu1", nn.ReLU()),
+        ("gate1", BernoulliGate(filters[0], theta=theta)),
+        ("conv2", nn.Conv2d(filters[0], filters[1], 5)),
+        ("pool2", nn.MaxPool2d(2)),
+        ("relu2", nn.ReLU()),
+        ("gate2", BernoulliGate(filters[1], theta=theta)),
+        ("flatten", nn.Flatten()),
+        ("gate_features", InputGate(features, theta=theta)),
+        ("fc1", nn.Linear(features, hidden)),
+        ("relu3", nn.ReLU()),
+        ("gate3", BernoulliGate(hidden, theta=theta)),
+        ("fc2", nn.Linear(hidden, num_classes)),
+    ]
+    if not gated:
+        layers = [(name, layer) for name, layer in layers if not name.startswith("gate")]
+    elif not gate_features:
+        layers = [(name, layer) for name, layer in layers if name != "gate_features"]
+    return _sequential(layers)
+
+
+def _sequential(layers: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:
+    model = nn.Sequential()
+    for name, layer in layers:
+        model.add_module(name, layer)
+    return model
+
+
+MODELS: dict[str, Callable[..., nn.Sequential]] = {
+    "lenet-300-100": lenet_300_100,
+    "lenet-5": lenet_5,
+}
+"""Models by the name the command line gives them."""
+
+
+def build_model(name: str, **options: Any) -> nn.Sequential:
+    """The named model.
+
+    Raises:
+        ValueError: for an unknown name, listing those that exist.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
+    return MODELS[name](**options)

@@ -1,0 +1,475 @@
+"""One bare training loop with callbacks, checkpoints that resume bit-exactly, and a summary."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pruning_core.data import Dataset, batches
+from pruning_core.estimators import ESTIMATORS
+from pruning_core.export import (
+    export,
+    layer_sizes,
+    remove_gates_,
+    resize_,
+    save_model,
+    write_atomically,
+)
+from pruning_core.gates import BernoulliGate
+from pruning_core.methods import METHODS
+from pruning_core.metrics import architecture, count_macs, count_weights, error_percent
+from pruning_core.models import MODELS, build_model
+
+CHECKPOINT_FILE = "checkpoint.pt"
+SUMMARY_FILE = "summary.json"
+TRAJECTORY_FILE = "trajectory.json"
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; one line says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the outcome of a run, apart from the data themselves.
+
+    Attributes:
+        model: a name in :data:`pruning_core.models.MODELS`.
+        method: a name in :data:`pruning_core.methods.METHODS`.
+        seed: of every random draw.
+        epochs: passes over the training set, the deterministic last ones included.
+        batch_size: examples a step.
+        learning_rate: of Adam, at its highest.
+        schedule: "cosine" to 0, or "step": a tenth after half and after three quarters.
+        weight_decay: λ ≥ 0 of (λ/2) ‖W‖², in nats over the training set.
+        log_gamma: nats a unit must be worth; one value, or one for each gate in order.
+        gate_inputs: gate the input pixels (LeNet-300-100).
+        gate_features: gate the 800 flattened features (LeNet-5).
+        theta: initial probability of every gate.
+        theta_step: step on θ; see :class:`pruning_core.BernoulliPruner`.
+        smoothing: of the running average of ∂J/∂θ.
+        estimator: of ∂J/∂θ, a name in :data:`pruning_core.estimators.ESTIMATORS`.
+        bernoulli_epochs: epochs during which θ moves; the others train what is left.
+        compact: remove dead units while training; False leaves them masked to the end of the
+            Bernoulli phase (for comparison: slower, nothing else).
+
+    Raises:
+        ValueError: naming the first value out of range, and what was expected.
+    """
+
+    model: str = "lenet-300-100"
+    method: str = "bernoulli"
+    seed: int = 0
+    epochs: int = 80
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    log_gamma: tuple[float, ...] = (20.0,)
+    gate_inputs: bool = False
+    gate_features: bool = False
+    theta: float = 0.9
+    theta_step: float = 1 / 1500
+    smoothing: float = 0.998
+    estimator: str = "integrated"
+    bernoulli_epochs: int = 64
+    compact: bool = True
+
+    def __post_init__(self) -> None:
+        choices = {
+            "model": MODELS,
+            "method": METHODS,
+            "schedule": ("cosine", "step"),
+            "estimator": ESTIMATORS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                )
+        ranges = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "λ ≥ 0, finite"),
+            "log_gamma": (
+                len(self.log_gamma) > 0 and all(0 < x < math.inf for x in self.log_gamma),
+                "finite numbers above 0 nats (γ > 1)",
+            ),
+            "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
+            "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
+            "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
+            "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
+        }
+        for name, (ok, expected) in ranges.items():
+            if not ok:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {expected}")
+        if self.gate_inputs and self.model != "lenet-300-100":
+            raise ValueError(
+                f"gate_inputs needs a fully connected model, not {self.model}; convolutions read "
+                "every pixel (gate_features gates the flattened features of lenet-5)"
+            )
+        if self.gate_features and self.model != "lenet-5":
+            raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
+
+    def model_options(self) -> dict[str, Any]:
+        """Keyword arguments of the model's builder."""
+        gated = METHODS[self.method].gated
+        options: dict[str, Any] = {"gated": gated}
+        if gated and self.model == "lenet-300-100":
+            options["gate_inputs"] = self.gate_inputs
+        if gated and self.model == "lenet-5":
+            options["gate_features"] = self.gate_features
+        return options
+
+
+class Callback:
+    """Looks at a run after every epoch; :attr:`Trainer.trajectory` ends with the newest record."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None: ...
+
+    def on_train_end(self, trainer: Trainer) -> None: ...
+
+
+class ProgressBar(Callback):
+    """A tqdm bar over epochs; quiet when standard error is not a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=trainer.settings.epochs,
+                initial=trainer.epoch - 1,
+                unit="epoch",
+                disable=not sys.stderr.isatty(),
+            )
+        last = trainer.trajectory[-1]
+        self._bar.set_postfix_str(
+            f"{'-'.join(map(str, last['architecture']))}, error {last['test_error_percent']:.2f} %"
+        )
+        self._bar.update()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Checkpoint(Callback):
+    """Writes the complete state after every epoch, to a temporary name that is then renamed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / CHECKPOINT_FILE
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        buffer = io.BytesIO()
+        torch.save(trainer.state_dict(), buffer)
+        write_atomically(self.path, buffer.getvalue())
+
+
+@dataclass
+class Trainer:
+    """A run: settings and data in, a trained model, a trajectory and a summary out.
+
+    Attributes:
+        epoch: epochs completed.
+        step: optimizer steps completed.
+        trajectory: a record per completed epoch.
+        findings: what the method notes for the summary.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    callbacks: Sequence[Callback] = ()
+    epoch: int = 0
+    step: int = 0
+    trajectory: list[dict[str, Any]] = field(default_factory=list)
+    findings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.settings.seed)
+        self.device = self.dataset.train_images.device
+        self.model: nn.Module = self._fresh_model()
+        self.optimizer = self._fresh_optimizer()
+        self.method = METHODS[self.settings.method]()
+        self.steps_per_epoch = -(-len(self.dataset.train_labels) // self.settings.batch_size)
+
+    def fit(self) -> nn.Module:
+        """Train to the last epoch; returns the plain network, without gates.
+
+        Raises:
+            TrainingError: if the loss becomes NaN or infinite. The checkpoint of the last good
+                epoch stays.
+        """
+        self.method.start(self)
+        while self.epoch < self.settings.epochs:
+            self.method.before_epoch(self)
+            started = time.perf_counter()
+            loss = self._train_epoch()
+            self.method.after_epoch(self)
+            seconds = time.perf_counter() - started
+            record = self._record(loss, seconds)
+            self.epoch += 1
+            self.trajectory.append(record)
+            for callback in self.callbacks:
+                callback.on_epoch_end(self)
+        for callback in self.callbacks:
+            callback.on_train_end(self)
+        return export(self.model).eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything :meth:`load_state_dict` needs; tensors, numbers and text only."""
+        return {
+            "settings": asdict(self.settings),
+            "dataset": self.dataset.name,
+            "split": self.dataset.split,
+            "epoch": self.epoch,
+            "step": self.step,
+            "trajectory": self.trajectory,
+            "findings": self.findings,
+            "sizes": layer_sizes(self.model),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint, also one whose units have partly left.
+
+        Raises:
+            TrainingError: listing the settings that differ, if it is of another run.
+        """
+        mine = {**_plain(asdict(self.settings)), "dataset": self.dataset.name}
+        mine["split"] = self.dataset.split
+        saved = {**_plain(state["settings"]), "dataset": state["dataset"], "split": state["split"]}
+        differing = [key for key in mine if saved.get(key) != mine[key]]
+        if differing:
+            listed = ", ".join(f"{k} {saved.get(k)!r} there, {mine[k]!r} here" for k in differing)
+            raise TrainingError(f"the checkpoint is of another run: {listed}")
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.trajectory, self.findings = state["trajectory"], state["findings"]
+        if self.findings and any(isinstance(m, BernoulliGate) for m in self.model.modules()):
+            for module in self.model.modules():
+                if isinstance(module, BernoulliGate):
+                    module.theta.data.fill_(1.0)
+            remove_gates_(self.model)
+        resize_(self.model, state["model"], state["sizes"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer = self._fresh_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+
+    def summary(self) -> dict[str, Any]:
+        """The result of a finished run, as ``summary.json`` holds it."""
+        dense = build_model(
+            self.settings.model, gated=False, num_classes=self.dataset.num_classes
+        ).to(self.device)
+        example = self.dataset.train_images[:1]
+        plain = export(self.model)
+        last = self.trajectory[-1]
+        return {
+            "model": self.settings.model,
+            "method": self.settings.method,
+            "dataset": self.dataset.name,
+            "split": self.dataset.split,
+            "settings": _plain(asdict(self.settings)),
+            "seed": self.settings.seed,
+            "epochs": self.epoch,
+            "architecture": architecture(plain),
+            "architecture_dense": architecture(dense),
+            "weights_kept": count_weights(plain),
+            "weights_total": count_weights(dense),
+            "macs": count_macs(plain, example),
+            "macs_dense": count_macs(dense, example),
+            "test_error_percent": last["test_error_percent"],
+            "best_test_error_percent": min(r["test_error_percent"] for r in self.trajectory),
+            **self.findings,
+            "seconds": sum(r["seconds"] for r in self.trajectory),
+            "seconds_per_epoch": [round(r["seconds"], 4) for r in self.trajectory],
+            "device": _device_name(self.device),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("pruning-core", "torch", "torch-pruning")},
+            },
+        }
+
+    def _train_epoch(self) -> float:
+        """One pass over the training set; returns the mean loss in nats per example."""
+        images, labels = self.dataset.train_images, self.dataset.train_labels
+        size = self.settings.batch_size
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        for index in batches(len(labels), size, device=self.device):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate()
+            self.optimizer.zero_grad()
+            loss = self.method.backward(
+                self.model, images.index_select(0, index), labels.index_select(0, index)
+            )
+            self.optimizer.step()
+            self.method.after_step(self)
+            self.step += 1
+            total += loss * len(index)
+        mean = float(total) / len(labels)
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss became {mean} in epoch {self.epoch + 1}; lower --learning-rate "
+                f"(now {self.settings.learning_rate}). The last good checkpoint is that of epoch "
+                f"{self.epoch}"
+            )
+        return mean
+
+    def _learning_rate(self) -> float:
+        progress = self.step / (self.settings.epochs * self.steps_per_epoch)
+        if self.settings.schedule == "cosine":
+            return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.settings.learning_rate * 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+
+    def _record(self, loss: float, seconds: float) -> dict[str, Any]:
+        data = self.dataset
+        return {
+            "epoch": self.epoch + 1,
+            "loss": loss,
+            **self.method.record(self),
+            "architecture": architecture(self.model),
+            "weights_kept": count_weights(self.model),
+            "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
+            "seconds": seconds,
+        }
+
+    def _fresh_model(self) -> nn.Module:
+        side = self.dataset.train_images.shape[1:]
+        if side != (1, 28, 28):
+            raise TrainingError(
+                f"{self.settings.model} reads images of shape (1, 28, 28), but {self.dataset.name} "
+                f"has {tuple(side)}; use a data set of that size"
+            )
+        options = self.settings.model_options()
+        if options["gated"]:
+            options["theta"] = self.settings.theta
+        return build_model(self.settings.model, num_classes=self.dataset.num_classes, **options).to(
+            self.device
+        )
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        # λ is in nats over the training set, the loss in nats per example.
+        decay = self.settings.weight_decay / len(self.dataset.train_labels)
+        return torch.optim.Adam(
+            self.model.parameters(), self.settings.learning_rate, weight_decay=decay, fused=True
+        )
+
+
+def train(
+    settings: Settings,
+    dataset: Dataset,
+    directory: str | Path,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Any]:
+    """A run with its files: checkpoint, trajectory, exported model and summary.
+
+    Args:
+        settings: of the run.
+        dataset: on the device to train on.
+        directory: for the files; created if missing.
+        resume: continue from the checkpoint in ``directory``, if there is one.
+        callbacks: called after every epoch, before the checkpoint is written.
+
+    Returns:
+        The summary.
+
+    Raises:
+        TrainingError: if the directory cannot be written, already holds a run and ``resume`` is
+            false, the checkpoint is damaged or of another run, or the loss diverges.
+    """
+    directory = Path(directory)
+    trainer = Trainer(settings, dataset, [*callbacks, Checkpoint(directory)])
+    checkpoint = directory / CHECKPOINT_FILE
+    if checkpoint.exists():
+        if not resume:
+            raise TrainingError(
+                f"{directory} already holds a run; continue it with --resume, or choose another "
+                "--out"
+            )
+        trainer.load_state_dict(_read_checkpoint(checkpoint))
+    _make_writable(directory)
+    model = trainer.fit()
+    summary = trainer.summary()
+    options = {**settings.model_options(), "num_classes": dataset.num_classes}
+    save_model(model, directory, name=settings.model, **options)
+    write_atomically(directory / TRAJECTORY_FILE, json.dumps(trainer.trajectory).encode())
+    write_atomically(directory / SUMMARY_FILE, json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settings:
+    """The settings of the recommended operating point, chosen on the validation split.
+
+    Args:
+        model: a name in :data:`pruning_core.models.MODELS`.
+        method: a name in :data:`pruning_core.methods.METHODS`.
+        changes: attributes of :class:`Settings` that are to differ from it.
+
+    Raises:
+        ValueError: for an unknown name or a value out of range.
+    """
+    unknown = set(changes) - {f.name for f in fields(Settings)}
+    if unknown:
+        raise ValueError(f"unknown settings {sorted(unknown)}")
+    base = Settings(model=model, method=method)
+    if model == "lenet-5":
+        base = replace(base, epochs=20, bernoulli_epochs=16, learning_rate=1e-3)
+    if "epochs" in changes and "bernoulli_epochs" not in changes:
+        share = base.bernoulli_epochs / base.epochs
+        changes["bernoulli_epochs"] = max(1, round(changes["epochs"] * share))
+    return replace(base, **changes)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainingError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start over"
+        ) from error
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {directory}: {error.strerror}; choose another --out"
+        ) from error
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As JSON would give it back: tuples are lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

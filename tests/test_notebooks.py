@@ -1,0 +1,72 @@
+"""The notebooks as committed: run from top to bottom, sound, light, fit to be checked by nbval."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def cells(path: Path) -> list[NotebookNode]:
+    """The code cells of the notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+def test_it_has_run_once_from_top_to_bottom(cells: list[NotebookNode]) -> None:
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(cells) + 1)), "run make notebooks"
+
+
+def test_no_output_is_an_error_or_a_warning(cells: list[NotebookNode]) -> None:
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert [o.ename for o in outputs if o.output_type == "error"] == []
+    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
+
+
+def test_nbval_has_something_to_compare(cells: list[NotebookNode]) -> None:
+    checked = [cell for cell in cells if "nbval-check-output" in tags(cell)]
+    assert checked, "no cell is tagged nbval-check-output, so nbval compares nothing"
+    for cell in checked:
+        assert cell.outputs, f"nothing to compare:\n{cell.source}"
+
+
+def test_every_figure_has_a_text_alternative(cells: list[NotebookNode]) -> None:
+    for cell in cells:
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if "remove-output" in tags(cell) or not any(kind.startswith("image/") for kind in kinds):
+            continue
+        alternative = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        assert len(alternative.split()) >= 4, f"no text alternative:\n{cell.source}"
+
+
+def test_it_is_light_enough_to_read_and_to_keep(path: Path, cells: list[NotebookNode]) -> None:
+    assert path.stat().st_size < 300_000
+    for cell in cells:
+        assert cell.source.count("\n") < 25, f"over 25 lines:\n{cell.source}"
+
+
+def test_it_remembers_neither_the_machine_nor_the_hour(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not any("execution" in cell.metadata for cell in notebook.cells), "times of execution"
+    assert not re.search(r"ipykernel_\d+", path.read_text(encoding="utf8"))
