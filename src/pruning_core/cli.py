@@ -180,8 +180,10 @@ def _table(summary: dict[str, Any]) -> str:
 def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or numbers with commas")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number, or numbers with commas between them"
+        ) from error
 
 
 def _device(name: str) -> torch.device:

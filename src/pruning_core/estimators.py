@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pruning_core.gates import BernoulliGate, broadcast
@@ -227,18 +228,26 @@ def _inside(gate: BernoulliGate) -> Tensor:
     return gate.theta.detach().clamp(_MARGIN, 1 - _MARGIN)
 
 
-def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
-    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n).
+def _random_bits(entries: int, device: torch.device) -> Tensor:
+    """Uniform 16-bit integers, shape (entries,): four of them come from one 64-bit draw.
 
-    θ is resolved to 16 bits, because four such numbers come from one 64-bit draw, and drawing is
-    most of the cost of a gate; θ = 0 and θ = 1 are exact.
+    Drawing is most of the cost of a gate, and 16 bits resolve θ far finer than it is ever known.
     """
-    entries = num_examples * theta.numel()
-    words = torch.empty(-(-entries // 4), dtype=torch.int64, device=theta.device)
-    bits = words.random_(-(2**63), None).view(torch.int16)[:entries].clamp_(max=2**15 - 2)
+    words = torch.empty(-(-entries // 4), dtype=torch.int64, device=device)
+    return words.random_(-(2**63), None).view(torch.int16)[:entries]
+
+
+def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
+    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n); θ = 0 and θ = 1 are exact."""
+    bits = _random_bits(num_examples * theta.numel(), theta.device).clamp_(max=2**15 - 2)
+    return _compare(bits.view(num_examples, -1), theta)
+
+
+def _compare(bits: Tensor, theta: Tensor) -> Tensor:
     threshold = (theta * (2**16 - 1)).sub_(2**15).round_().to(torch.int16)
-    values = torch.empty(num_examples, theta.numel(), dtype=theta.dtype, device=theta.device)
-    return torch.lt(bits.view(num_examples, -1), threshold, out=values)
+    return torch.lt(
+        bits, threshold, out=torch.empty(bits.shape, dtype=theta.dtype, device=theta.device)
+    )
 
 
 class _IntegratedMultiply(torch.autograd.Function):
@@ -248,10 +257,11 @@ class _IntegratedMultiply(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, theta: Tensor, period: int) -> Tensor:
         num_examples, units = inputs.shape[:2]
         groups = -(-num_examples // period)
-        # One uniform number chooses the example of a group, and what is left of it is t.
-        place = torch.rand(groups, 1, units, dtype=theta.dtype, device=theta.device).mul_(period)
+        bits = _random_bits(groups * (period + 1) * units, theta.device).view(-1, units)
+        # One number, uniform in [0, period), chooses the example of a group; its fraction is t.
+        place = bits[:groups].to(theta.dtype).add_(2**15).mul_(period / 2**16).unsqueeze(1)
         chosen = place.long()
-        values = _bernoulli(theta, groups * period)
+        values = _compare(bits[groups:].clamp_(max=2**15 - 2), theta)
         values.view(groups, period, units).scatter_(1, chosen, place.frac_())
         values = values[:num_examples]
         ctx.save_for_backward(inputs, values, chosen)
@@ -262,22 +272,17 @@ class _IntegratedMultiply(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None]:
         (grad,) = grads
         inputs, values, chosen = ctx.saved_tensors
-        grad_values = _at_chosen(grad, chosen, ctx.period) * _at_chosen(inputs, chosen, ctx.period)
-        grad_theta = grad_values.sum((0, 2)).mul_(ctx.period)
+        groups, _, units = chosen.shape
+        grad_values = grad * inputs
+        if inputs.dim() > 2:
+            grad_values = grad_values.flatten(2).sum(2)
+        missing = groups * ctx.period - inputs.shape[0]
+        if missing:
+            grad_values = F.pad(grad_values, (0, 0, 0, missing))
+        at_chosen = grad_values.view(groups, ctx.period, units).gather(1, chosen)
+        grad_theta = at_chosen.sum((0, 1)).mul_(ctx.period)
         grad_inputs = grad * broadcast(values, inputs) if ctx.needs_input_grad[0] else None
         return grad_inputs, grad_theta, None
-
-
-def _at_chosen(tensor: Tensor, chosen: Tensor, period: int) -> Tensor:
-    """What each unit has in its chosen example of each group; shape (groups, n, rest)."""
-    tensor = tensor.flatten(2) if tensor.dim() > 2 else tensor.unsqueeze(2)
-    groups, _, units = chosen.shape
-    missing = groups * period - tensor.shape[0]
-    if missing:
-        tensor = torch.nn.functional.pad(tensor, (0, 0, 0, 0, 0, missing))
-    grouped = tensor.reshape(groups, period, units, tensor.shape[2])
-    index = chosen.unsqueeze(3).expand(groups, 1, units, tensor.shape[2])
-    return grouped.gather(1, index).squeeze(1)
 
 
 def _held_losses(gates: Sequence[BernoulliGate], draws: Iterable[Tensor], losses: Losses) -> Tensor:

@@ -174,4 +174,5 @@ def sampled_gates(model: nn.Module) -> Iterator[None]:
 
 def broadcast(values: Tensor, inputs: Tensor) -> Tensor:
     """Append singleton dimensions, so that (N, n) multiplies (N, n, …)."""
-    return values.reshape(*values.shape, *(1,) * (inputs.dim() - 2))
+    extra = inputs.dim() - values.dim()
+    return values.reshape(*values.shape, *(1,) * extra) if extra else values
