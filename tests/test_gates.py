@@ -37,7 +37,7 @@ def test_training_draws_every_unit_of_every_example_with_its_own_probability() -
     torch.manual_seed(0)
     theta = torch.tensor([0.0, 0.1, 0.5, 0.93, 1.0])
     gate = gate_with(*theta.tolist(), estimator=StraightThrough()).train()
-    draws = gate(torch.ones(40_000, 5))
+    draws = gate(torch.ones(40_000, 5)).detach()
     assert set(draws.unique().tolist()) == {0.0, 1.0}
     error = (theta * (1 - theta) / 40_000).sqrt()
     assert bool(((draws.mean(0) - theta).abs() <= 4.5 * error).all())
@@ -47,21 +47,46 @@ def test_training_draws_every_unit_of_every_example_with_its_own_probability() -
 
 def test_one_draw_covers_all_pixels_of_a_filter() -> None:
     torch.manual_seed(0)
-    draws = gate_with(0.5, 0.5, estimator=StraightThrough()).train()(torch.ones(100, 2, 3, 3))
+    draws = gate_with(0.5, 0.5, estimator=StraightThrough()).train()(torch.ones(100, 2, 3, 3)).detach()
     assert torch.equal(draws, draws[:, :, :1, :1].expand_as(draws))
     assert 0 < float(draws[:, 0, 0, 0].mean()) < 1
 
 
-def test_integrated_gates_draw_uniform_values_for_the_given_fraction() -> None:
+def test_integrated_gates_draw_one_uniform_value_in_every_period() -> None:
     torch.manual_seed(0)
-    gate = BernoulliGate(1, theta=0.8, estimator=IntegratedGates(0.25)).train()
-    draws = gate(torch.ones(40_000, 1)).flatten()
-    between = draws[(draws > 0) & (draws < 1)]
-    assert len(between) / 40_000 == pytest.approx(0.25, abs=0.01)
-    assert torch.quantile(between, torch.tensor([0.25, 0.5, 0.75])).tolist() == pytest.approx(
-        [0.25, 0.5, 0.75], abs=0.02
-    )
-    assert float((draws == 1).sum() / (40_000 - len(between))) == pytest.approx(0.8, abs=0.01)
+    gate = BernoulliGate(2, estimator=IntegratedGates(period=4)).train()
+    gate.theta.data.copy_(torch.tensor([0.8, 1.0]))
+    draws = gate(torch.ones(40_000, 2)).detach()
+    for unit, theta in enumerate((0.8, 1.0)):
+        groups = draws[:, unit].view(-1, 4)
+        between = (groups > 0) & (groups < 1)
+        assert float(between.sum(1).float().mean()) == pytest.approx(1, abs=1e-3)
+        assert float(between.sum(1).max()) == 1
+        assert between.float().mean(0).tolist() == pytest.approx([0.25] * 4, abs=0.02)
+        quartiles = torch.quantile(groups[between], torch.tensor([0.25, 0.5, 0.75]))
+        assert quartiles.tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.02)
+        assert float(groups[~between].mean()) == pytest.approx(theta, abs=0.01)
+    assert float(torch.corrcoef((draws % 1 > 0).float().T)[0, 1]) == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize("num_examples", [1, 3, 4, 5])
+def test_a_batch_may_be_shorter_than_a_period(num_examples: int) -> None:
+    gate = BernoulliGate(3, estimator=IntegratedGates(period=4)).train()
+    inputs = torch.rand(num_examples, 3, 2, requires_grad=True)
+    outputs = gate(inputs)
+    assert outputs.shape == inputs.shape
+    outputs.sum().backward()
+    assert gate.theta.grad is not None
+    torch.testing.assert_close(inputs.grad, (outputs / inputs).detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_certain_units_are_certain_in_every_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    gate = gate_with(0.0, 1.0, 0.5, estimator=StraightThrough()).to(dtype).train()
+    draws = gate(torch.ones(10_000, 3, dtype=dtype)).detach().double().mean(0)
+    assert draws[:2].tolist() == [0.0, 1.0]
+    assert float(draws[2]) == pytest.approx(0.5, abs=0.03)
 
 
 def test_theta_is_state_but_not_a_parameter() -> None:

@@ -115,9 +115,7 @@ def test_a_certain_unit_has_a_certain_prior(log_gamma: float, dtype: torch.dtype
 
 @pytest.mark.parametrize("prior", LEARNED, ids=str)
 @pytest.mark.parametrize("theta", [*INSIDE, 1.0])
-def test_the_cost_is_the_minimum_over_pi_less_that_at_zero(
-    prior: HyperPrior, theta: float
-) -> None:
+def test_the_cost_is_the_minimum_over_pi_less_that_at_zero(prior: HyperPrior, theta: float) -> None:
     expected = minimise(prior, theta)[0] - minimise(prior, 0.0)[0]
     assert float(prior.cost(double(theta))) == pytest.approx(expected, rel=1e-6, abs=1e-4)
 

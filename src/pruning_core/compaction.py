@@ -9,12 +9,13 @@ Nothing of the real model changes before every check has passed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from torch_pruning.ops import _OutputOp
 
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
@@ -22,7 +23,8 @@ from pruning_core.metrics import evaluating
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONSUMERS = (nn.Linear, *_CONVOLUTIONS)
-_CHANNELWISE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU, BernoulliGate)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHANNELWISE = (*_NORMALISATIONS, nn.PReLU, BernoulliGate)
 
 
 class CompactionError(ValueError):
@@ -62,7 +64,7 @@ def compact_(
     if not any(bool(mask.any()) for mask in dead.values()):
         return 0
     twin = _NumberedTwin(model, example_inputs)
-    removals = twin.plan({name: mask.clone() for name, mask in dead.items()})
+    removals = twin.plan({name: dead[name].clone() for name in gates if name in dead})
     if not removals:
         return 0
     _check_silence(model, gates, removals, example_inputs)
@@ -112,9 +114,9 @@ class _NumberedTwin:
 
     def plan(self, dead: dict[str, Tensor]) -> list[_Removal]:
         """What can go now; features that a closed filter would have fed are added to ``dead``."""
-        order = sorted(dead, key=lambda name: isinstance(self.gates[name], InputGate))
-        for name in order:
+        for name in list(dead):
             self._mark_starved_features(name, dead)
+        _check_masks(self.gates, dead)
         removals = []
         # Input gates first, so that none still selects a feature when its filter goes.
         for name in sorted(dead, key=lambda name: not isinstance(self.gates[name], InputGate)):
@@ -122,6 +124,7 @@ class _NumberedTwin:
             if units:
                 group = self._group(name, units)
                 self._check_layers(name, group)
+                self._check_downstream(name)
                 removals.append(_Removal(name, units, group))
         return removals
 
@@ -151,7 +154,7 @@ class _NumberedTwin:
             _replace_in_optimizer_(optimizer, replaced)
         for name, module in modules.items():
             for key, old in module._parameters.items():
-                if old in replaced:
+                if old is not None and old in replaced:
                     module._parameters[key] = replaced[old][0]
             for key, old in module._buffers.items():
                 numbers = twins[name]._buffers[key]
@@ -167,7 +170,7 @@ class _NumberedTwin:
 
     def _group(self, name: str, units: list[int]) -> tp.Group:
         gate = self.gates[name]
-        prune = self.graph.get_pruner_of_module(gate).prune_out_channels
+        prune = self.graph.CUSTOMIZED_PRUNERS[type(gate)].prune_out_channels
         return self.graph.get_pruning_group(gate, prune, units)
 
     def _mark_starved_features(self, name: str, dead: dict[str, Tensor]) -> None:
@@ -219,44 +222,68 @@ class _NumberedTwin:
                     f"supported are linear, convolution, batch-norm and PReLU layers"
                 )
 
+    def _check_downstream(self, name: str) -> None:
+        """Between the gate and what reads its units, nothing may turn zeros into something else."""
+        seen = set()
+        waiting = list(self.graph.module2node[self.gates[name]].outputs)
+        while waiting:
+            node = waiting.pop()
+            module = node.module
+            if node in seen or isinstance(module, InputGate):
+                continue
+            seen.add(node)
+            shifts = isinstance(module, _NORMALISATIONS) or (
+                _is_depthwise(module) and module.bias is not None
+            )
+            if shifts:
+                raise CompactionError(
+                    f"gate {name!r} stands before {node._name!r} ({type(module).__name__}), which "
+                    "shifts the zeros of closed units; put the gate after it"
+                )
+            if not isinstance(module, _CONSUMERS) or _is_depthwise(module):
+                waiting.extend(node.outputs)
+
 
 class _GatePruner(tp.BasePruningFunc):
     """How Torch-Pruning shrinks a gate: its channels are its units."""
 
-    def prune_out_channels(self, layer: BernoulliGate, idxs: list[int]) -> BernoulliGate:
+    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        assert isinstance(layer, BernoulliGate)
         keep = torch.ones(layer.num_units, dtype=torch.bool)
-        keep[idxs] = False
-        for key in ("theta", "theta_average", "gradient_average", "unit_index"):
-            buffer = layer._buffers[key]
+        keep[list(idxs)] = False
+        for key in ("theta", "theta_average", "gradient_average", "unit_index", "selected"):
+            buffer = layer._buffers.get(key)
             if buffer is not None:
                 layer._buffers[key] = buffer[keep.to(buffer.device)]
-        if isinstance(layer, InputGate):
-            layer.selected = layer.selected[keep.to(layer.selected.device)]
         return layer
 
     prune_in_channels = prune_out_channels
 
-    def get_out_channels(self, layer: BernoulliGate) -> int:
+    def get_out_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, BernoulliGate)
         return layer.num_units
 
-    def get_in_channels(self, layer: BernoulliGate) -> int:
-        return layer.num_units
+    def get_in_channels(self, layer: nn.Module) -> int:
+        return self.get_out_channels(layer)
 
 
 class _InputGatePruner(_GatePruner):
     """An input gate's features and its units are counted apart, like a linear layer's."""
 
-    def prune_out_channels(self, layer: BernoulliGate, idxs: list[int]) -> BernoulliGate:
+    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        # Of its own, because Torch-Pruning tells the two directions apart by their functions.
         return super().prune_out_channels(layer, idxs)
 
-    def prune_in_channels(self, layer: InputGate, idxs: list[int]) -> InputGate:
+    def prune_in_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        assert isinstance(layer, InputGate)
         gone = torch.zeros(layer.num_features, dtype=torch.long, device=layer.selected.device)
-        gone[idxs] = 1
+        gone[list(idxs)] = 1
         layer.selected = layer.selected - gone.cumsum(0)[layer.selected]
         layer.num_features -= len(idxs)
         return layer
 
-    def get_in_channels(self, layer: InputGate) -> int:
+    def get_in_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, InputGate)
         return layer.num_features
 
 
@@ -288,7 +315,7 @@ def _check_silence(
     for removal in removals:
         closed[removal.gate][removal.units] = 0.0
 
-    def watch(gate: str, layer: str, channels: list[int]):  # type: ignore[no-untyped-def]
+    def watch(gate: str, layer: str, channels: list[int]) -> RemovableHandle:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if bool(inputs[0][:, channels].any()):
                 raise CompactionError(

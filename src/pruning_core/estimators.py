@@ -244,10 +244,9 @@ def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
 
 
 def _compare(bits: Tensor, theta: Tensor) -> Tensor:
-    threshold = (theta * (2**16 - 1)).sub_(2**15).round_().to(torch.int16)
-    return torch.lt(
-        bits, threshold, out=torch.empty(bits.shape, dtype=theta.dtype, device=theta.device)
-    )
+    threshold = torch.sub(theta * (2**16 - 1), 2**15).to(torch.int16)
+    values = torch.empty(bits.shape, dtype=theta.dtype, device=theta.device)
+    return torch.lt(bits, threshold, out=values)
 
 
 class _IntegratedMultiply(torch.autograd.Function):

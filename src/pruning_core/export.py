@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,12 @@ def export(model: nn.Module) -> nn.Module:
     """A copy of the model without gates, made of torch's own modules where the model is.
 
     Hidden gates become ``nn.Identity``; an :class:`InputGate` becomes a traced module that picks
-    the surviving features. Module names stay as they were.
+    the surviving features. A unit that is closed but had to stay, because its channel is shared
+    with a residual branch, is multiplied by 0. Module names stay as they were.
 
     Raises:
-        ValueError: naming the gate, if one is not settled or still has closed units: end the
-            Bernoulli phase with :meth:`BernoulliPruner.settle_` first.
+        ValueError: naming the gate, if a θ lies between 0 and 1: end the Bernoulli phase with
+            :meth:`BernoulliPruner.settle_` first.
     """
     return remove_gates_(copy.deepcopy(model))
 
@@ -44,15 +44,15 @@ def remove_gates_(model: nn.Module) -> nn.Module:
     """As :func:`export`, in place: the parameters stay those that the optimizer holds."""
     gates = {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
     for name, gate in gates.items():
-        if not bool((gate.theta == 1).all()):
+        unsettled = int(((gate.theta > 0) & (gate.theta < 1)).sum())
+        if unsettled:
             raise ValueError(
-                f"gate {name!r} has {int((gate.theta != 1).sum())} units with θ below 1; settle "
-                "and compact them with pruner.settle_(optimizer) first"
+                f"gate {name!r} has {unsettled} units with θ between 0 and 1; settle them with "
+                "pruner.settle_(optimizer) first"
             )
     for name, gate in gates.items():
         parent, _, child = name.rpartition(".")
-        plain = _selector(gate.selected) if isinstance(gate, InputGate) else nn.Identity()
-        setattr(model.get_submodule(parent), child, plain)
+        setattr(model.get_submodule(parent), child, _without_theta(gate))
     return model
 
 
@@ -87,7 +87,7 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
     """
     directory = Path(directory)
     try:
-        description = json.loads((directory / DESCRIPTION_FILE).read_text())
+        description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         tensors = load_tensors((directory / WEIGHTS_FILE).read_bytes())
         if model is None:
             if description["model"] is None:
@@ -95,21 +95,28 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
                     f"{directory} holds a model of your own; pass a fresh instance of it as model"
                 )
             model = build_model(description["model"], **description["options"])
-        sizes = description["sizes"]
+        plain = settled_like(model, tensors)
+        resize_(plain, tensors, description["sizes"])
+        plain.load_state_dict(tensors)
     except OSError as error:
         raise ModelFileError(
             f"{error.filename}: {error.strerror}; {WEIGHTS_FILE} and {DESCRIPTION_FILE} were "
             "expected there, as save_model or 'pruning-core train' writes them"
         ) from error
-    except (json.JSONDecodeError, KeyError, TypeError, SafetensorError) as error:
+    except ModelFileError:
+        raise
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())
         raise ModelFileError(
-            f"{directory}: damaged model files ({error}); train or copy them again"
+            f"{directory}: damaged model files ({reason}); train or copy them again"
         ) from error
-    for gate in [m for m in model.modules() if isinstance(m, BernoulliGate)]:
-        gate.theta.data.fill_(1.0)
-    plain = export(model)
-    resize_(plain, tensors, sizes)
-    plain.load_state_dict(tensors)
     return plain.eval()
 
 
@@ -159,23 +166,41 @@ def resize_(
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, flush to disk, and rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _selector(selected: Tensor) -> nn.Module:
-    """A module that picks the given features, of torch's own making."""
-    root = nn.Module()
-    root.register_buffer("index", selected.clone())
+def _without_theta(gate: BernoulliGate) -> nn.Module:
+    """What a settled gate does, as a module of torch's own making."""
     graph = fx.Graph()
     inputs = graph.placeholder("inputs")
-    graph.output(graph.call_function(torch.index_select, (inputs, 1, graph.get_attr("index"))))
-    return fx.GraphModule(root, graph, "SelectFeatures")
+    root = nn.Module()
+    if isinstance(gate, InputGate):
+        root.register_buffer("index", gate.selected.clone())
+        index = graph.get_attr("index")
+        graph.output(graph.call_function(torch.index_select, (inputs, 1, index)))
+        return fx.GraphModule(root, graph, "SelectFeatures")
+    if bool(gate.is_open().all()):
+        return nn.Identity()
+    root.register_buffer("mask", gate.is_open().to(gate.theta))
+    last = graph.call_method("transpose", (inputs, 1, -1))
+    masked = graph.call_function(torch.mul, (last, graph.get_attr("mask")))
+    graph.output(graph.call_method("transpose", (masked, 1, -1)))
+    return fx.GraphModule(root, graph, "MaskUnits")
+
+
+def settled_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The unpruned model without gates, with a mask where the saved one has a mask."""
+    settled = copy.deepcopy(model)
+    for name, gate in settled.named_modules():
+        if isinstance(gate, BernoulliGate):
+            gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
+    return remove_gates_(settled)

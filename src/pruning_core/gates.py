@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -101,11 +101,16 @@ class BernoulliGate(nn.Module):
     def extra_repr(self) -> str:
         return f"num_units={self.num_units}"
 
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
-        # Module.to() and friends would leave a θ that is no leaf and so never gets a gradient.
+    # Module.to() and load_state_dict(assign=True) would leave a θ that never gets a gradient.
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
         self.theta = self.theta.detach().requires_grad_()
         return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.theta.requires_grad_()
 
 
 class InputGate(BernoulliGate):

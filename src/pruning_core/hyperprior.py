@@ -112,7 +112,7 @@ class Fixed(HyperPrior):
         return torch.full_like(theta, self.pi)
 
     def cost(self, theta: Tensor) -> Tensor:
-        return _negative_entropy(theta) + theta * math.log((1 - self.pi) / self.pi)
+        return _negative_entropy(_inside(theta)) + theta * math.log((1 - self.pi) / self.pi)
 
     def slope(self, theta: Tensor) -> Tensor:
         return _logit(theta) - math.log(self.pi / (1 - self.pi))
@@ -150,6 +150,7 @@ class Beta(HyperPrior):
 
     def cost(self, theta: Tensor) -> Tensor:
         def total(theta: Tensor) -> Tensor:
+            theta = _inside(theta)
             pi = self.optimal_pi(theta)
             return (
                 _negative_entropy(theta)
@@ -170,5 +171,10 @@ def _negative_entropy(theta: Tensor) -> Tensor:
 
 
 def _logit(theta: Tensor) -> Tensor:
-    """log θ/(1−θ), with θ kept inside (0, 1) so that a projected step can leave the ends."""
+    """log θ/(1−θ), kept finite so that a projected step can leave the ends."""
     return torch.logit(theta, eps=_INSIDE)
+
+
+def _inside(theta: Tensor) -> Tensor:
+    """θ moved a hair into (0, 1), where the cost has a slope; as a function of θ, the identity."""
+    return theta + (theta.clamp(_INSIDE, 1 - _INSIDE) - theta).detach()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -24,7 +23,15 @@ class Dense:
     gated = False
 
     def start(self, trainer: Trainer) -> None:
-        """Called once, before the first epoch or after a checkpoint has been loaded."""
+        """Called with a fresh trainer, and again when a checkpoint has been loaded.
+
+        Raises:
+            ValueError: if the settings do not fit the model.
+        """
+
+    def is_settled(self, trainer: Trainer) -> bool:
+        """Whether the gates have already been taken out of the model."""
+        return False
 
     def before_epoch(self, trainer: Trainer) -> None:
         """Called before every epoch."""
@@ -59,10 +66,10 @@ class Bernoulli(Dense):
         self.pruner: BernoulliPruner | None = None
 
     def start(self, trainer: Trainer) -> None:
-        settings = trainer.settings
-        if trainer.epoch >= settings.bernoulli_epochs and "undecided" in trainer.findings:
+        if self.is_settled(trainer):
             self.pruner = None
             return
+        settings = trainer.settings
         gates = named_gates(trainer.model)
         log_gamma = settings.log_gamma
         if len(log_gamma) not in (1, len(gates)):
@@ -80,6 +87,9 @@ class Bernoulli(Dense):
             estimator=ESTIMATORS[settings.estimator](),
             example_inputs=trainer.dataset.train_images[:32],
         )
+
+    def is_settled(self, trainer: Trainer) -> bool:
+        return "undecided" in trainer.findings
 
     def before_epoch(self, trainer: Trainer) -> None:
         if self.pruner is not None and trainer.epoch == trainer.settings.bernoulli_epochs:
@@ -144,5 +154,5 @@ class Bernoulli(Dense):
         self.pruner = None
 
 
-METHODS: dict[str, Callable[[], Dense]] = {"bernoulli": Bernoulli, "dense": Dense}
+METHODS: dict[str, type[Dense]] = {"bernoulli": Bernoulli, "dense": Dense}
 """Methods by the name the command line gives them."""

@@ -50,11 +50,13 @@ def architecture(model: nn.Module) -> list[int]:
     [784, 300, 100] for LeNet-300-100, [20, 50, 800, 500] for LeNet-5.
     """
     units: list[int] = []
+    after_linear = False
     for layer in _weighted_layers(model):
         if isinstance(layer, nn.Linear):
-            if not units or units[-1] != layer.in_features:
-                units.append(layer.in_features)
-            units.append(layer.out_features)
+            units += (
+                [layer.out_features] if after_linear else [layer.in_features, layer.out_features]
+            )
+            after_linear = True
         else:
             units.append(layer.out_channels)
     return units[:-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 import platform
 import sys
 import time
@@ -23,12 +24,11 @@ from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import (
     export,
     layer_sizes,
-    remove_gates_,
     resize_,
     save_model,
+    settled_like,
     write_atomically,
 )
-from pruning_core.gates import BernoulliGate
 from pruning_core.methods import METHODS
 from pruning_core.metrics import architecture, count_macs, count_weights, error_percent
 from pruning_core.models import MODELS, build_model
@@ -36,6 +36,7 @@ from pruning_core.models import MODELS, build_model
 CHECKPOINT_FILE = "checkpoint.pt"
 SUMMARY_FILE = "summary.json"
 TRAJECTORY_FILE = "trajectory.json"
+CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
 
 
 class TrainingError(RuntimeError):
@@ -207,6 +208,7 @@ class Trainer:
         self.optimizer = self._fresh_optimizer()
         self.method = METHODS[self.settings.method]()
         self.steps_per_epoch = -(-len(self.dataset.train_labels) // self.settings.batch_size)
+        self.method.start(self)
 
     def fit(self) -> nn.Module:
         """Train to the last epoch; returns the plain network, without gates.
@@ -215,7 +217,6 @@ class Trainer:
             TrainingError: if the loss becomes NaN or infinite. The checkpoint of the last good
                 epoch stays.
         """
-        self.method.start(self)
         while self.epoch < self.settings.epochs:
             self.method.before_epoch(self)
             started = time.perf_counter()
@@ -234,6 +235,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything :meth:`load_state_dict` needs; tensors, numbers and text only."""
         return {
+            "format": CHECKPOINT_FORMAT,
             "settings": asdict(self.settings),
             "dataset": self.dataset.name,
             "split": self.dataset.split,
@@ -265,11 +267,8 @@ class Trainer:
             raise TrainingError(f"the checkpoint is of another run: {listed}")
         self.epoch, self.step = state["epoch"], state["step"]
         self.trajectory, self.findings = state["trajectory"], state["findings"]
-        if self.findings and any(isinstance(m, BernoulliGate) for m in self.model.modules()):
-            for module in self.model.modules():
-                if isinstance(module, BernoulliGate):
-                    module.theta.data.fill_(1.0)
-            remove_gates_(self.model)
+        if self.method.is_settled(self):
+            self.model = settled_like(self.model, state["model"])
         resize_(self.model, state["model"], state["sizes"])
         self.model.load_state_dict(state["model"])
         self.optimizer = self._fresh_optimizer()
@@ -277,6 +276,7 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+        self.method.start(self)
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
@@ -447,11 +447,16 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start over"
         ) from error
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise TrainingError(
+            f"{path} is not a checkpoint of this version of pruning-core; delete it to start over"
+        )
+    return state
 
 
 def _make_writable(directory: Path) -> None:

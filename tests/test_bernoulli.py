@@ -1,0 +1,417 @@
+"""Tests of pruning_core.bernoulli: the objective, the step on θ, and when a unit is dead."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.integrate import solve_ivp
+from torch import Tensor, nn
+
+from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.estimators import ExactSum, StraightThrough
+from pruning_core.gates import BernoulliGate, InputGate
+from pruning_core.hyperprior import Beta, Fixed, Flattening, HyperPrior
+from pruning_core.models import lenet_300_100
+
+
+class TwoGates(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, 4)
+        self.gate1 = BernoulliGate(4, theta=0.6)
+        self.fc2 = nn.Linear(4, 2)
+        self.gate2 = BernoulliGate(2, theta=0.7)
+        self.fc3 = nn.Linear(2, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.gate1(torch.relu(self.fc1(inputs)))
+        return self.fc3(self.gate2(torch.relu(self.fc2(hidden))))
+
+
+@pytest.fixture
+def net() -> TwoGates:
+    torch.manual_seed(1)
+    model = TwoGates().double()
+    for parameter in model.parameters():
+        parameter.data.mul_(2)
+    return model
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)
+    return torch.randn(24, 3, dtype=torch.float64), torch.randint(2, (24,))
+
+
+def exact_pruner(
+    model: nn.Module, log_gamma: float | HyperPrior, num_examples: int, theta_step: float = 1e-3
+) -> BernoulliPruner:
+    return BernoulliPruner(
+        model, log_gamma, num_examples, estimator=ExactSum(), smoothing=0, theta_step=theta_step
+    )
+
+
+def exact_step(pruner: BernoulliPruner, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The step on θ from one batch with the exact gradient; θ itself is put back."""
+    before = [gate.theta.detach().clone() for gate in pruner.gates.values()]
+    pruner.backward(
+        lambda: F.cross_entropy(pruner.model(inputs), labels, reduction="none"), len(labels)
+    )
+    pruner.step()
+    steps = []
+    for gate, old in zip(pruner.gates.values(), before, strict=True):
+        steps.append(gate.theta.detach() - old)
+        gate.theta.data.copy_(old)
+        gate.gradient_average.zero_()
+    return torch.cat(steps)
+
+
+def objective(model: TwoGates, pruner: BernoulliPruner, inputs: Tensor, labels: Tensor) -> float:
+    """J in nats over the data set, by the exact sum."""
+    loss = ExactSum().backward(
+        list(pruner.gates.values()),
+        lambda: F.cross_entropy(model(inputs), labels, reduction="none"),
+        len(labels),
+    )
+    for gate in pruner.gates.values():
+        gate.theta.grad = None
+    return pruner.num_examples * float(loss + pruner.penalty().detach())
+
+
+@pytest.mark.parametrize("unit", range(6))
+def test_the_objective_is_affine_in_each_theta(
+    net: TwoGates, data: tuple[Tensor, Tensor], unit: int
+) -> None:
+    pruner = exact_pruner(net, 3.0, 24)
+    theta, index = (net.gate1.theta, unit) if unit < 4 else (net.gate2.theta, unit - 4)
+    values = []
+    for point in (0.0, 0.25, 0.5, 1.0):
+        theta.data[index] = point
+        values.append(objective(net, pruner, *data))
+    slopes = [(values[i] - values[0]) / point for i, point in ((1, 0.25), (2, 0.5), (3, 1.0))]
+    assert slopes == pytest.approx([slopes[0]] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("prior", [3.0, Fixed(0.1), Beta(2.0, 5.0)], ids=str)
+def test_the_gradient_of_theta_is_that_of_the_objective(
+    net: TwoGates, data: tuple[Tensor, Tensor], prior: float | HyperPrior
+) -> None:
+    pruner = exact_pruner(net, prior, 24)
+    inputs, labels = data
+    pruner.backward(lambda: F.cross_entropy(net(inputs), labels, reduction="none"), 24)
+    gradients = [gate.theta.grad for gate in (net.gate1, net.gate2)]
+    for gate, gradient in zip((net.gate1, net.gate2), gradients, strict=True):
+        assert gradient is not None
+        for index in range(gate.num_units):
+            ends = []
+            for sign in (1, -1):
+                gate.theta.data[index] += sign * 1e-5
+                ends.append(objective(net, pruner, *data))
+                gate.theta.data[index] -= sign * 1e-5
+            expected = (ends[0] - ends[1]) / 2e-5
+            assert 24 * float(gradient[index]) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_backward_and_the_penalty_in_the_loss_give_the_same_gradients(net: TwoGates) -> None:
+    inputs, labels = torch.randn(9, 3).double(), torch.randint(2, (9,))
+    pruner = BernoulliPruner(net, 4.0, 100, estimator=StraightThrough())
+    net.train()
+    results = []
+    for method in (True, False):
+        torch.manual_seed(0)
+        net.zero_grad()
+        if method:
+            pruner.backward(lambda: F.cross_entropy(net(inputs), labels, reduction="none"), 9)
+        else:
+            (F.cross_entropy(net(inputs), labels) + pruner.penalty()).backward()
+        results.append([net.gate1.theta.grad, net.gate2.theta.grad, net.fc1.weight.grad])
+        net.gate1.theta.grad = net.gate2.theta.grad = net.fc1.weight.grad = None
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 12])
+def test_the_expected_step_is_independent_of_the_batch_size(
+    net: TwoGates, data: tuple[Tensor, Tensor], size: int
+) -> None:
+    inputs, labels = data
+    pruner = exact_pruner(net, 3.0, 24)
+    whole = exact_step(pruner, inputs, labels)
+    parts = [
+        exact_step(pruner, x, y)
+        for x, y in zip(inputs.split(size), labels.split(size), strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(parts).mean(0), whole)
+
+
+def test_twice_the_data_make_every_unit_worth_twice_as_much(
+    net: TwoGates, data: tuple[Tensor, Tensor]
+) -> None:
+    """log γ is in nats over the data set: the same examples twice weigh as log γ / 2 would once."""
+    inputs, labels = data
+    once = exact_step(exact_pruner(net, 3.0, 24), inputs, labels)
+    twice = exact_pruner(net, 6.0, 48)
+    torch.testing.assert_close(exact_step(twice, inputs.repeat(2, 1), labels.repeat(2)), once)
+    # A batch from the larger set is not twice as large; what it says is scaled by N.
+    torch.testing.assert_close(exact_step(twice, inputs, labels), once)
+
+    same_price = exact_step(exact_pruner(net, 3.0, 48), inputs, labels)
+    fall = -1e-3  # of a unit worth nothing
+    torch.testing.assert_close(same_price - fall, 2 * (once - fall))
+
+
+def test_the_step_is_the_difference_of_losses_less_the_price(
+    net: TwoGates, data: tuple[Tensor, Tensor]
+) -> None:
+    """A unit's θ rises exactly when it is worth more than log γ nats over the data set."""
+    pruner = exact_pruner(net, 3.0, 24)
+    pruner.backward(lambda: F.cross_entropy(net(data[0]), data[1], reduction="none"), 24)
+    pruner.step()
+    worths, expected = torch.cat(list(pruner.worth().values())), []
+    net.gate1.theta.data.fill_(0.6)
+    net.gate2.theta.data.fill_(0.7)
+    free = exact_pruner(net, 1e-9, 24)
+    for gate in (net.gate1, net.gate2):
+        for index in range(gate.num_units):
+            old, ends = float(gate.theta.detach()[index]), []
+            for value in (0.0, 1.0):
+                gate.theta.data[index] = value
+                ends.append(objective(net, free, *data))
+            gate.theta.data[index] = old
+            expected.append(ends[0] - ends[1])
+    torch.testing.assert_close(worths, torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
+    steps = exact_step(exact_pruner(net, 3.0, 24), *data)
+    torch.testing.assert_close(steps, 1e-3 * (worths - 3.0) / 3.0, rtol=1e-6, atol=1e-9)
+
+
+def test_theta_stays_in_the_unit_interval(net: TwoGates) -> None:
+    pruner = BernoulliPruner(net, 3.0, 10, theta_step=1.0, smoothing=0)
+    for gate in pruner.gates.values():
+        gate.theta.grad = torch.full_like(gate.theta, 50.0)
+    net.gate2.theta.grad = torch.full_like(net.gate2.theta, -50.0)
+    pruner.step()
+    assert net.gate1.theta.tolist() == [0.0] * 4
+    assert net.gate2.theta.tolist() == [1.0] * 2
+    assert net.gate1.theta.grad is None
+
+
+@pytest.mark.parametrize("log_gamma", [1.5, 20.0, 300.0])
+@pytest.mark.parametrize("batch_size", [3, 16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.95])
+def test_a_worthless_unit_crosses_in_one_over_theta_step_steps(
+    log_gamma: float, batch_size: int, smoothing: float
+) -> None:
+    """An input pixel that is always black, for any log γ and batch size."""
+    torch.manual_seed(0)
+    gate = InputGate(3, theta=1.0)
+    model = nn.Sequential(gate, nn.Linear(3, 2)).train()
+    pruner = BernoulliPruner(model, log_gamma, 1_000, theta_step=1 / 200, smoothing=smoothing)
+    steps = 0
+    while float(gate.theta.detach()[1]) > 0 and steps < 1_000:
+        inputs, labels = torch.rand(batch_size, 3), torch.randint(2, (batch_size,))
+        inputs[:, 1] = 0
+        (F.cross_entropy(model(inputs), labels) + pruner.penalty()).backward()
+        pruner.step()
+        steps += 1
+    delay = smoothing / (1 - smoothing)  # of the running average
+    assert steps == pytest.approx(200 + delay, abs=2)
+
+
+def test_every_gate_can_have_its_own_price(net: TwoGates) -> None:
+    pruner = BernoulliPruner(net, {"gate1": 2.0, "gate2": Flattening(30.0)}, 10)
+    net.gate1.theta.data.fill_(0.5)
+    net.gate2.theta.data.fill_(0.25)
+    assert 10 * float(pruner.penalty().detach()) == pytest.approx(4 * 0.5 * 2 + 2 * 0.25 * 30)
+    pruner.penalty().backward()
+    assert net.gate1.theta.grad is not None
+    assert net.gate2.theta.grad is not None
+    assert net.gate1.theta.grad.tolist() == pytest.approx([0.2] * 4)
+    assert net.gate2.theta.grad.tolist() == pytest.approx([3.0] * 2)
+
+
+@pytest.mark.parametrize("names", [("gate1",), ("gate1", "gate2", "gate9"), ()])
+def test_prices_by_gate_must_name_every_gate(net: TwoGates, names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"log_gamma names the gates \[.*the model has \['gate1'"):
+        BernoulliPruner(net, dict.fromkeys(names, 2.0), 10)
+
+
+@pytest.mark.parametrize("prior", [Fixed(0.1), Beta(1.0, 5.0), Beta(5.0, 1.0)], ids=str)
+def test_theta_survives_the_ends_of_the_interval_under_other_priors(
+    net: TwoGates, prior: HyperPrior
+) -> None:
+    pruner = BernoulliPruner(net, prior, 24, theta_step=0.1)
+    net.gate1.theta.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    for _ in range(3):
+        (net.train()(torch.randn(24, 3).double()).square().mean() + pruner.penalty()).backward()
+        pruner.step()
+    assert bool(net.gate1.theta.isfinite().all())
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+def test_the_optimizer_of_the_weights_leaves_theta_alone(
+    net: TwoGates, optimizer: type[torch.optim.Adam]
+) -> None:
+    weights = optimizer(net.parameters(), lr=0.5, weight_decay=0.3)
+    before, theta = net.fc1.weight.detach().clone(), net.gate1.theta.detach().clone()
+    net.train()(torch.randn(5, 3).double()).square().mean().backward()
+    weights.step()
+    weights.zero_grad()
+    assert not torch.equal(net.fc1.weight, before)
+    assert torch.equal(net.gate1.theta, theta)
+    assert net.gate1.theta.grad is not None
+
+
+def test_the_last_unit_of_a_layer_is_kept_with_a_warning() -> None:
+    model = lenet_300_100((6, 5))
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=torch.rand(4, 1, 28, 28))
+    gate = model.get_submodule("gate2")
+    assert isinstance(gate, BernoulliGate)
+    gate.theta.data.copy_(torch.tensor([0.0, 0.0, 0.01, 0.0, 0.0]))
+    gate.theta_average.zero_()
+    gate.gradient_average.fill_(5.0 / 100)  # worth nothing
+    with pytest.warns(UserWarning, match="every unit of gate 'gate2' is about to close; unit 2"):
+        assert pruner.compact_() == 4
+    assert gate.unit_index.tolist() == [2]
+    assert gate.theta.tolist() == [1.0]
+    gate.theta.data.zero_()
+    with pytest.warns(UserWarning, match="gate 'gate2'.*unit 2 is kept"):
+        assert pruner.settle_() == 0
+    assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_settling_rounds_theta_and_removes_what_is_closed() -> None:
+    model = lenet_300_100((6, 5))
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=torch.rand(4, 1, 28, 28))
+    gate1, gate2 = pruner.gates.values()
+    gate1.theta.data.copy_(torch.tensor([0.1, 0.5, 0.49, 1.0, 0.97, 0.0]))
+    gate2.theta.data.fill_(0.99)
+    assert pruner.undecided() == {"gate1": 4, "gate2": 0}
+    outputs = model.eval()(images := torch.rand(3, 1, 28, 28))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pruner.settle_() == 3
+    assert gate1.unit_index.tolist() == [1, 3, 4]
+    assert gate1.theta.tolist() == [1.0] * 3
+    assert gate2.theta.tolist() == [1.0] * 5
+    torch.testing.assert_close(model(images), outputs)
+
+
+def test_a_unit_that_is_worth_its_price_is_not_dead_however_small_its_theta(net: TwoGates) -> None:
+    pruner = BernoulliPruner(net, 10.0, 100)
+    gate = net.gate1
+    gate.theta.data.copy_(torch.tensor([0.0, 0.0, 0.0, 0.5]))
+    gate.theta_average.copy_(torch.tensor([0.0, 0.0, 0.5, 0.0]))
+    worth = torch.tensor([12.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    gate.gradient_average.copy_((10.0 - worth) / 100)
+    torch.testing.assert_close(pruner.worth()["gate1"], worth)
+    assert pruner.dead_units()["gate1"].tolist() == [False, True, False, False]
+    assert not bool(pruner.dead_units()["gate2"].any())
+
+
+def flow(
+    start: tuple[float, float], kappa: float, log_gamma: float, kind: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """ẇ = −θ ∂L/∂w, θ̇ = −(ΔL + log γ) from (θ, ‖w‖) until θ is 0, or 1; the adversary has κ."""
+    rng = np.random.default_rng(seed)
+    direction, frequency, phase = rng.normal(size=3), rng.uniform(0.5, 20, 4), rng.uniform(0, 6, 4)
+
+    def field(t: float, state: np.ndarray) -> np.ndarray:
+        theta, w = state[0], state[1:]
+        size = np.linalg.norm(w)
+        if kind == "worst":  # pushes w outwards, and says that the unit is worth all it can be
+            gradient, difference = -kappa * w / size, -kappa * size
+        else:
+            noise = np.sin(frequency * t + phase)
+            gradient = kappa * noise[:3] / max(np.linalg.norm(noise[:3]), 1)
+            difference = kappa * size * noise[3]
+        return np.concatenate([[-(difference + log_gamma)], -theta * gradient])
+
+    def hits(level: float):  # type: ignore[no-untyped-def]
+        def event(t: float, state: np.ndarray) -> float:
+            return state[0] - level
+
+        event.terminal = True
+        return event
+
+    w = start[1] * direction / np.linalg.norm(direction)
+    solution = solve_ivp(
+        field, (0, 200), [start[0], *w], events=[hits(0.0), hits(1.0 + 1e-9)], rtol=1e-9, atol=1e-12
+    )
+    return solution.y[0], np.linalg.norm(solution.y[1:], axis=0)
+
+
+@pytest.mark.parametrize("kind", ["worst", "random"])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_region_of_attraction_is_invariant_and_theta_dies_in_it(kind: str, seed: int) -> None:
+    """{κθ + κ‖w‖ < log γ} for any ∂L/∂w and ΔL within the bounds; E does not increase."""
+    rng = np.random.default_rng(seed)
+    log_gamma = rng.uniform(0.5, 5)
+    kappa = log_gamma * rng.uniform(1.0, 20)
+    total = rng.uniform(0.2, 0.98) * log_gamma / kappa
+    theta = total * rng.uniform(0.05, 0.95)
+    thetas, sizes = flow((theta, total - theta), kappa, log_gamma, kind, seed)
+    assert bool((kappa * (thetas + sizes) < log_gamma).all())
+    assert thetas[-1] == pytest.approx(0, abs=1e-9)
+    energy = kappa * thetas**2 / 2 + sizes * log_gamma - kappa * sizes**2 / 2
+    assert bool((np.diff(energy) <= 1e-7 * energy[0]).all())
+
+
+def test_outside_the_region_a_unit_can_return() -> None:
+    log_gamma, kappa = 1.0, 4.0
+    thetas, sizes = flow((0.2, 0.2), kappa, log_gamma, "worst", 0)
+    assert kappa * (thetas[0] + sizes[0]) > log_gamma
+    assert thetas[-1] >= 1
+    assert float(thetas.min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_examples": 0}, "num_examples is 0;"),
+        ({"theta_step": 0.0}, r"theta_step is 0\.0;"),
+        ({"theta_step": 1.5}, r"theta_step is 1\.5;"),
+        ({"theta_step": math.nan}, "theta_step is nan;"),
+        ({"smoothing": 1.0}, r"smoothing is 1\.0;"),
+        ({"smoothing": -0.5}, r"smoothing is -0\.5;"),
+        ({"log_gamma": 0.0}, r"log_gamma is 0\.0;.*γ > 1"),
+        ({"log_gamma": -3}, r"log_gamma is -3\.0;"),
+    ],
+)
+def test_a_number_out_of_range_is_named(
+    net: TwoGates, arguments: dict[str, float], message: str
+) -> None:
+    options = {"log_gamma": 5.0, "num_examples": 10, **arguments}
+    with pytest.raises(ValueError, match=message):
+        BernoulliPruner(net, **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_step_without_a_gradient_is_an_error(net: TwoGates) -> None:
+    pruner = BernoulliPruner(net, 5.0, 10)
+    with pytest.raises(RuntimeError, match="has no gradient; call loss.backward"):
+        pruner.step()
+    net.eval()(torch.randn(2, 3).double()).sum().backward()
+    with pytest.raises(RuntimeError, match="has no gradient"):
+        pruner.step()
+
+
+def test_compacting_before_the_first_batch_is_an_error(net: TwoGates) -> None:
+    pruner = BernoulliPruner(net, 5.0, 10)
+    net.gate1.theta.data[:2] = 0
+    with pytest.raises(RuntimeError, match="has not been called yet; train before"):
+        pruner.settle_()
+
+
+def test_the_first_inputs_the_model_is_called_with_serve_as_the_example() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), BernoulliGate(4), nn.Linear(4, 2)).train()
+    pruner = BernoulliPruner(model, 5.0, 10)
+    model(torch.rand(50, 3))
+    model(torch.rand(7, 3))
+    gate = model[2]
+    assert isinstance(gate, BernoulliGate)
+    gate.theta.data[0] = 0
+    assert pruner.settle_() == 1
+    assert model.training
+    assert gate.unit_index.tolist() == [1, 2, 3]

@@ -1,0 +1,296 @@
+"""Tests of pruning_core.estimators: bias, against the exact sum and an enumeration of its own."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.estimators import (
+    ESTIMATORS,
+    MAX_EXACT_UNITS,
+    DisARM,
+    Estimator,
+    ExactSum,
+    IntegratedGates,
+    Reinforce,
+    StraightThrough,
+)
+from pruning_core.gates import BernoulliGate, named_gates
+
+REPEATS = 1_000
+CHUNKS = 60
+
+
+class SmallNet(nn.Module):
+    """3 inputs, 5 and 3 gated units, 3 classes; its weights are large, so that gates interact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, 5)
+        self.gate1 = BernoulliGate(5)
+        self.fc2 = nn.Linear(5, 3)
+        self.gate2 = BernoulliGate(3)
+        self.fc3 = nn.Linear(3, 3)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(3)
+            self.gate1.theta.copy_(torch.tensor([0.2, 0.5, 0.7, 0.9, 0.35]))
+            self.gate2.theta.copy_(torch.tensor([0.6, 0.25, 0.8]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.gate1(torch.tanh(self.fc1(inputs)))
+        return self.fc3(self.gate2(torch.relu(self.fc2(hidden) + 1)))
+
+
+class OneGate(nn.Module):
+    """A strongly curved loss along the only gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(3.0))
+        self.gate = BernoulliGate(1, theta=0.7)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self.scale * self.gate(inputs), torch.zeros_like(inputs)], 1)
+
+
+@pytest.fixture
+def net() -> SmallNet:
+    torch.manual_seed(3)
+    return SmallNet()
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(4)
+    return torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+
+
+def gradients(
+    model: nn.Module,
+    estimator: Estimator,
+    inputs: Tensor,
+    labels: Tensor,
+    names: tuple[str, ...] = (),
+) -> Tensor:
+    """One estimate of the gradients in every θ, and in the parameters named, as one vector."""
+    gates = list(named_gates(model).values())
+    parameters = [model.get_parameter(name) for name in names]
+    model.zero_grad()
+    for gate in gates:
+        gate.estimator, gate.theta.grad = estimator, None
+    estimator.backward(
+        gates, lambda: F.cross_entropy(model(inputs), labels, reduction="none"), len(labels)
+    )
+    found = [gate.theta.grad for gate in gates] + [parameter.grad for parameter in parameters]
+    return torch.cat([g.flatten() for g in found if g is not None])
+
+
+def mean_and_error(
+    model: nn.Module,
+    estimator: Estimator,
+    data: tuple[Tensor, Tensor],
+    names: tuple[str, ...] = (),
+) -> tuple[Tensor, Tensor]:
+    """Monte-Carlo mean and its standard error; every copy of an example draws gates of its own."""
+    torch.manual_seed(5)
+    model.train()
+    inputs, labels = data[0].repeat(REPEATS, 1), data[1].repeat(REPEATS)
+    order = torch.randperm(len(labels))
+    inputs, labels = inputs[order], labels[order]
+    samples = [gradients(model, estimator, inputs, labels, names).double() for _ in range(CHUNKS)]
+    chunks = torch.stack(samples)
+    return chunks.mean(0), chunks.std(0) / math.sqrt(CHUNKS)
+
+
+def bias_in_errors(
+    model: nn.Module, estimator: Estimator, data: tuple[Tensor, Tensor], names: tuple[str, ...] = ()
+) -> Tensor:
+    exact = gradients(model, ExactSum(), *data, names=names).double()
+    mean, error = mean_and_error(model, estimator, data, names)
+    return (mean - exact).abs() / error
+
+
+def bias(model: nn.Module, estimator: Estimator, data: tuple[Tensor, Tensor]) -> float:
+    """Root mean square over the gates."""
+    exact = gradients(model, ExactSum(), *data).double()
+    mean, _ = mean_and_error(model, estimator, data)
+    return float((mean - exact).square().mean().sqrt())
+
+
+def expected_loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Σ_ξ p(ξ) L(ξ), enumerated without help from the module under test."""
+    gates = list(named_gates(model).values())
+    thetas = [float(theta) for gate in gates for theta in gate.theta.detach()]
+    total = 0.0
+    for mask in itertools.product((0.0, 1.0), repeat=len(thetas)):
+        probability = math.prod(t if on else 1 - t for t, on in zip(thetas, mask, strict=True))
+        values, start = torch.tensor([mask], dtype=inputs.dtype), 0
+        saved = [gate.hold(values) for gate in gates]
+        for index, gate in enumerate(gates):
+            saved[index] = gate.hold(values[:, start : start + gate.num_units])
+            saved[index].__enter__()
+            start += gate.num_units
+        with torch.no_grad():
+            total += probability * float(F.cross_entropy(model(inputs), labels))
+        for context in saved:
+            context.__exit__(None, None, None)
+    return total
+
+
+def central_difference(tensor: Tensor, index: int, loss: Callable[[], float]) -> float:
+    flat, step = tensor.detach().view(-1), 1e-5
+    ends = []
+    for sign in (1, -1):
+        flat[index] += sign * step
+        ends.append(loss())
+        flat[index] -= sign * step
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+def test_the_exact_sum_is_the_finite_difference_of_the_expected_loss(
+    net: SmallNet, data: tuple[Tensor, Tensor]
+) -> None:
+    net.double()
+    inputs, labels = data[0].double(), data[1]
+    found = gradients(net, ExactSum(), inputs, labels, ("fc1.weight", "fc3.bias"))
+    tensors = [net.gate1.theta, net.gate2.theta, net.fc1.weight, net.fc3.bias]
+    expected = [
+        central_difference(tensor, index, lambda: expected_loss(net, inputs, labels))
+        for tensor in tensors
+        for index in range(tensor.numel())
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-6, atol=1e-9)
+
+
+def test_the_exact_sum_is_the_expected_loss(net: SmallNet, data: tuple[Tensor, Tensor]) -> None:
+    gates = [net.gate1, net.gate2]
+    loss = ExactSum().backward(
+        gates, lambda: F.cross_entropy(net(data[0]), data[1], reduction="none"), 4
+    )
+    assert float(loss) == pytest.approx(expected_loss(net, *data), rel=1e-5)
+
+
+@pytest.mark.parametrize("theta", [0.0, 1.0])
+def test_the_exact_sum_holds_at_the_ends_of_the_interval(
+    net: SmallNet, data: tuple[Tensor, Tensor], theta: float
+) -> None:
+    net.double()
+    net.gate1.theta.data[2] = theta
+    inputs, labels = data[0].double(), data[1]
+    found = gradients(net, ExactSum(), inputs, labels)[2]
+    ends = []
+    for value in (0.0, 1.0):  # affine in θ_i: the slope is the difference of the ends
+        net.gate1.theta.data[2] = value
+        ends.append(expected_loss(net, inputs, labels))
+    assert float(found) == pytest.approx(ends[1] - ends[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("estimator", [Reinforce(2), Reinforce(5), DisARM()], ids=repr)
+def test_score_function_estimators_are_unbiased_in_theta_and_weights(
+    net: SmallNet, data: tuple[Tensor, Tensor], estimator: Estimator
+) -> None:
+    names = ("fc1.weight", "fc2.bias", "fc3.weight")
+    assert estimator.unbiased
+    assert float(bias_in_errors(net, estimator, data, names).max()) < 4.5
+
+
+def test_straight_through_is_significantly_biased_in_theta_but_not_in_the_weights(
+    net: SmallNet, data: tuple[Tensor, Tensor]
+) -> None:
+    names = ("fc1.weight", "fc2.bias", "fc3.weight")
+    bias = bias_in_errors(net, StraightThrough(), data, names)
+    assert not StraightThrough.unbiased
+    assert float(bias[:8].max()) > 30
+    assert float(bias[8:].max()) < 4.5
+
+
+@pytest.mark.parametrize("period", [1, 2, 4, 7])
+def test_integrated_gates_are_unbiased_for_a_single_gate(period: int) -> None:
+    data = torch.tensor([[0.5], [1.5], [-1.0], [2.0]]), torch.tensor([0, 1, 0, 1])
+    model = OneGate()
+    assert float(bias_in_errors(model, IntegratedGates(period), data).max()) < 4.5
+    assert float(bias_in_errors(model, StraightThrough(), data).max()) > 6
+
+
+def test_the_bias_of_integrated_gates_vanishes_with_the_period(
+    net: SmallNet, data: tuple[Tensor, Tensor]
+) -> None:
+    always, often, rarely = (bias(net, IntegratedGates(period), data) for period in (1, 4, 50))
+    assert rarely < 0.5 * often < 0.5 * 0.5 * always
+    assert not IntegratedGates.unbiased
+    assert float(bias_in_errors(net, IntegratedGates(1), data).max()) > 10
+
+
+def test_integrated_gates_are_less_biased_than_straight_through(
+    net: SmallNet, data: tuple[Tensor, Tensor]
+) -> None:
+    straight_through = bias(net, StraightThrough(), data)
+    assert bias(net, IntegratedGates(), data) < 0.6 * straight_through
+    assert bias(net, IntegratedGates(16), data) < 0.25 * straight_through
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "exact"])
+def test_every_estimator_but_the_exact_one_calls_the_model_as_often_as_it_says(
+    net: SmallNet, data: tuple[Tensor, Tensor], name: str
+) -> None:
+    calls = []
+    net.train().register_forward_hook(lambda *_: calls.append(1))
+    estimator = ESTIMATORS[name]()
+    gradients(net, estimator, *data)
+    assert len(calls) == estimator.forward_passes
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_the_returned_loss_is_a_detached_mean(
+    net: SmallNet, data: tuple[Tensor, Tensor], name: str
+) -> None:
+    estimator = ESTIMATORS[name]()
+    for gate in (net.gate1, net.gate2):
+        gate.estimator = estimator
+        gate.theta.data.fill_(1.0)  # no randomness is left but in what is interpolated
+    net.train()
+    inputs, labels = data
+    loss = estimator.backward(
+        [net.gate1, net.gate2], lambda: F.cross_entropy(net(inputs), labels, reduction="none"), 4
+    )
+    assert loss.shape == ()
+    assert not loss.requires_grad
+    if name in ("exact", "straight-through"):
+        expected = F.cross_entropy(net.eval()(inputs), labels)
+        assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [Reinforce(), DisARM(), ExactSum()])
+def test_score_function_estimators_refuse_an_ordinary_backward_pass(
+    net: SmallNet, data: tuple[Tensor, Tensor], estimator: Estimator
+) -> None:
+    BernoulliPruner(net, 5.0, 100, estimator=estimator)
+    name = type(estimator).__name__
+    with pytest.raises(RuntimeError, match=f"{name} compares several passes: call pruner.backward"):
+        net.train()(data[0])
+    assert net.eval()(data[0]).shape == (4, 3)
+
+
+@pytest.mark.parametrize("sizes", [(MAX_EXACT_UNITS + 1,), (MAX_EXACT_UNITS, 1)])
+def test_the_exact_sum_refuses_large_nets(sizes: tuple[int, ...]) -> None:
+    gates = [BernoulliGate(size) for size in sizes]
+    with pytest.raises(ValueError, match=f"has 15 gated units, .* limited to {MAX_EXACT_UNITS}"):
+        ExactSum().backward(gates, lambda: torch.zeros(1), 1)
+
+
+@pytest.mark.parametrize("samples", [1, 0, -3])
+def test_leave_one_out_needs_two_samples(samples: int) -> None:
+    with pytest.raises(ValueError, match=f"samples is {samples};"):
+        Reinforce(samples)
+
+
+@pytest.mark.parametrize("period", [0, -1])
+def test_a_period_is_at_least_one(period: int) -> None:
+    with pytest.raises(ValueError, match=f"period is {period};"):
+        IntegratedGates(period)
