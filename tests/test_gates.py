@@ -47,7 +47,9 @@ def test_training_draws_every_unit_of_every_example_with_its_own_probability() -
 
 def test_one_draw_covers_all_pixels_of_a_filter() -> None:
     torch.manual_seed(0)
-    draws = gate_with(0.5, 0.5, estimator=StraightThrough()).train()(torch.ones(100, 2, 3, 3)).detach()
+    draws = (
+        gate_with(0.5, 0.5, estimator=StraightThrough()).train()(torch.ones(100, 2, 3, 3)).detach()
+    )
     assert torch.equal(draws, draws[:, :, :1, :1].expand_as(draws))
     assert 0 < float(draws[:, 0, 0, 0].mean()) < 1
 

@@ -97,7 +97,7 @@ class BernoulliPruner:
 
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
-        costs = [prior.cost(gate.theta).sum() for gate, prior in self._pairs()]
+        costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._pairs()]
         return torch.stack(costs).sum() / self.num_examples
 
     def backward(self, losses: Losses, num_examples: int) -> Tensor:
@@ -252,3 +252,9 @@ def _by_gate(
         name: prior if isinstance(prior, HyperPrior) else Flattening(float(prior))
         for name, prior in ((name, log_gamma[name]) for name in gates)
     }
+
+
+def _with_slope(prior: HyperPrior, theta: Tensor) -> Tensor:
+    """cost(θ), whose gradient is the prior's slope: that is finite at 0 and 1 too."""
+    at = theta.detach()
+    return prior.cost(at) + prior.slope(at) * (theta - at)

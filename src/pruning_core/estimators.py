@@ -244,7 +244,7 @@ def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
 
 
 def _compare(bits: Tensor, theta: Tensor) -> Tensor:
-    threshold = torch.sub(theta * (2**16 - 1), 2**15).to(torch.int16)
+    threshold = torch.sub(theta.float() * (2**16 - 1), 2**15).to(torch.int16)
     values = torch.empty(bits.shape, dtype=theta.dtype, device=theta.device)
     return torch.lt(bits, threshold, out=values)
 
@@ -258,10 +258,10 @@ class _IntegratedMultiply(torch.autograd.Function):
         groups = -(-num_examples // period)
         bits = _random_bits(groups * (period + 1) * units, theta.device).view(-1, units)
         # One number, uniform in [0, period), chooses the example of a group; its fraction is t.
-        place = bits[:groups].to(theta.dtype).add_(2**15).mul_(period / 2**16).unsqueeze(1)
+        place = bits[:groups].float().add_(2**15).mul_(period / 2**16).unsqueeze(1)
         chosen = place.long()
         values = _compare(bits[groups:].clamp_(max=2**15 - 2), theta)
-        values.view(groups, period, units).scatter_(1, chosen, place.frac_())
+        values.view(groups, period, units).scatter_(1, chosen, place.frac_().to(values))
         values = values[:num_examples]
         ctx.save_for_backward(inputs, values, chosen)
         ctx.period = period

@@ -34,7 +34,7 @@ class HyperPrior(ABC):
 
     @abstractmethod
     def cost(self, theta: Tensor) -> Tensor:
-        """Cost of a unit in nats, elementwise and differentiable, with cost(0) = 0."""
+        """Cost of a unit in nats, elementwise, with cost(0) = 0."""
 
     @abstractmethod
     def slope(self, theta: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class Fixed(HyperPrior):
         return torch.full_like(theta, self.pi)
 
     def cost(self, theta: Tensor) -> Tensor:
-        return _negative_entropy(_inside(theta)) + theta * math.log((1 - self.pi) / self.pi)
+        return _negative_entropy(theta) + theta * math.log((1 - self.pi) / self.pi)
 
     def slope(self, theta: Tensor) -> Tensor:
         return _logit(theta) - math.log(self.pi / (1 - self.pi))
@@ -139,18 +139,13 @@ class Beta(HyperPrior):
 
     def log_density(self, pi: Tensor) -> Tensor:
         log_beta = math.lgamma(self.a) + math.lgamma(self.b) - math.lgamma(self.a + self.b)
-        return (
-            torch.xlogy(torch.tensor(self.a - 1), pi)
-            + torch.special.xlog1py(torch.tensor(self.b - 1), -pi)
-            - log_beta
-        )
+        return torch.xlogy(self.a - 1, pi) + torch.special.xlog1py(self.b - 1, -pi) - log_beta
 
     def optimal_pi(self, theta: Tensor) -> Tensor:
         return (theta + self.a - 1) / (self.a + self.b - 1)
 
     def cost(self, theta: Tensor) -> Tensor:
         def total(theta: Tensor) -> Tensor:
-            theta = _inside(theta)
             pi = self.optimal_pi(theta)
             return (
                 _negative_entropy(theta)
@@ -173,8 +168,3 @@ def _negative_entropy(theta: Tensor) -> Tensor:
 def _logit(theta: Tensor) -> Tensor:
     """log θ/(1−θ), kept finite so that a projected step can leave the ends."""
     return torch.logit(theta, eps=_INSIDE)
-
-
-def _inside(theta: Tensor) -> Tensor:
-    """θ moved a hair into (0, 1), where the cost has a slope; as a function of θ, the identity."""
-    return theta + (theta.clamp(_INSIDE, 1 - _INSIDE) - theta).detach()

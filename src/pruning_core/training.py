@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from pruning_core.data import Dataset, batches
@@ -29,6 +29,7 @@ from pruning_core.export import (
     settled_like,
     write_atomically,
 )
+from pruning_core.gates import BernoulliGate
 from pruning_core.methods import METHODS
 from pruning_core.metrics import architecture, count_macs, count_weights, error_percent
 from pruning_core.models import MODELS, build_model
@@ -138,7 +139,9 @@ class Settings:
 
 
 class Callback:
-    """Looks at a run after every epoch; :attr:`Trainer.trajectory` ends with the newest record."""
+    """Looks at a run; after an epoch, :attr:`Trainer.trajectory` ends with its record."""
+
+    def on_train_start(self, trainer: Trainer) -> None: ...
 
     def on_epoch_end(self, trainer: Trainer) -> None: ...
 
@@ -151,14 +154,16 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
+    def on_train_start(self, trainer: Trainer) -> None:
+        self._bar = tqdm(
+            total=trainer.settings.epochs,
+            initial=trainer.epoch,
+            unit="epoch",
+            disable=not sys.stderr.isatty(),
+        )
+
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if self._bar is None:
-            self._bar = tqdm(
-                total=trainer.settings.epochs,
-                initial=trainer.epoch - 1,
-                unit="epoch",
-                disable=not sys.stderr.isatty(),
-            )
+        assert self._bar is not None
         last = trainer.trajectory[-1]
         self._bar.set_postfix_str(
             f"{'-'.join(map(str, last['architecture']))}, error {last['test_error_percent']:.2f} %"
@@ -166,8 +171,8 @@ class ProgressBar(Callback):
         self._bar.update()
 
     def on_train_end(self, trainer: Trainer) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        assert self._bar is not None
+        self._bar.close()
 
 
 class Checkpoint(Callback):
@@ -180,6 +185,37 @@ class Checkpoint(Callback):
         buffer = io.BytesIO()
         torch.save(trainer.state_dict(), buffer)
         write_atomically(self.path, buffer.getvalue())
+
+
+class ThetaHistory(Callback):
+    """Remembers θ of every unit after every epoch, 0 for those that have left.
+
+    Attributes:
+        by_gate: by name of the gate, a row for the start and one for each epoch so far of the
+            Bernoulli phase, a column for each unit at the start.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Tensor]] = {}
+
+    @property
+    def by_gate(self) -> dict[str, Tensor]:
+        return {name: torch.stack(rows) for name, rows in self._rows.items()}
+
+    def on_train_start(self, trainer: Trainer) -> None:
+        for name, gate in self._gates(trainer).items():
+            self._rows[name] = [gate.theta.detach().cpu().clone()]
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        for name, gate in self._gates(trainer).items():
+            row = torch.zeros_like(self._rows[name][0])
+            row[gate.unit_index.cpu()] = gate.theta.detach().cpu()
+            self._rows[name].append(row)
+
+    @staticmethod
+    def _gates(trainer: Trainer) -> dict[str, BernoulliGate]:
+        modules = trainer.model.named_modules()
+        return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
 
 
 @dataclass
@@ -217,6 +253,8 @@ class Trainer:
             TrainingError: if the loss becomes NaN or infinite. The checkpoint of the last good
                 epoch stays.
         """
+        for callback in self.callbacks:
+            callback.on_train_start(self)
         while self.epoch < self.settings.epochs:
             self.method.before_epoch(self)
             started = time.perf_counter()

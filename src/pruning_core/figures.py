@@ -1,0 +1,156 @@
+"""The book's figures: one style, one colour-blind-safe palette, readable on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from torch import Tensor
+
+KEPT, REMOVED, DENSE = sns.color_palette("colorblind")[0], "#c8875b", "#555555"
+
+STYLE: Any = {
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+}
+
+
+def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) -> Figure:
+    """Every unit's θ over the epochs, one panel a gate, coloured by what became of the unit.
+
+    Args:
+        history: by name of the gate, θ after each epoch; shape (epochs + 1, units).
+        titles: by name of the gate, what its units are.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(history), figsize=(9, 3.2), sharey=True, layout="constrained"
+        )
+        for axis, (name, theta) in zip(np.atleast_1d(axes), history.items(), strict=True):
+            lines = theta.numpy().T
+            epochs = np.arange(lines.shape[1])
+            kept = lines[:, -1] >= 0.5
+            for fate, colour, label in (
+                (~kept, REMOVED, f"{int((~kept).sum())} removed"),
+                (kept, KEPT, f"{int(kept.sum())} kept"),
+            ):
+                segments = [np.column_stack([epochs, line]) for line in lines[fate]]
+                axis.add_collection(
+                    LineCollection(segments, colors=[colour], alpha=0.25, linewidths=0.8)
+                )
+                axis.plot([], [], color=colour, label=label)
+            axis.set(title=titles[name], xlabel="epoch", xlim=(0, epochs[-1]), ylim=(-0.03, 1.03))
+            axis.legend(loc="center right", fontsize=9)
+        np.atleast_1d(axes)[0].set_ylabel("θ, probability of being on")
+    return figure
+
+
+def surviving_pixels(kept: Tensor, images: Tensor) -> Figure:
+    """The mean training image beside the pixels that the network still reads.
+
+    Args:
+        kept: which pixels survive; bool, shape (784,).
+        images: training images, shape (N, 1, 28, 28).
+    """
+    mask = kept.reshape(28, 28).numpy()
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
+        mean = images.mean((0, 1)).numpy()
+        axes[0].imshow(mean, cmap="Greys")
+        axes[0].set_title("mean training image")
+        axes[1].imshow(mean, cmap="Greys", alpha=0.35)
+        rows, columns = np.nonzero(mask)
+        axes[1].scatter(columns, rows, marker="s", s=26, color=KEPT)
+        axes[1].set_title(f"the {int(mask.sum())} pixels that are still read")
+        for axis in axes:
+            axis.set(xticks=[], yticks=[], xlim=(-0.5, 27.5), ylim=(27.5, -0.5))
+            axis.spines[:].set_visible(True)
+            axis.spines[:].set_color("#cccccc")
+    return figure
+
+
+def confusion(predicted: Tensor, labels: Tensor) -> Figure:
+    """How often each digit is taken for each other one; the diagonal is left out.
+
+    Args:
+        predicted: predicted classes, int64, shape (N,).
+        labels: true classes, int64, shape (N,).
+    """
+    classes = int(labels.max()) + 1
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
+    diagonal = np.eye(classes, dtype=bool)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axis = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+        sns.heatmap(
+            counts,
+            mask=diagonal,
+            annot=True,
+            fmt="d",
+            cmap="Blues",
+            cbar=False,
+            square=True,
+            linewidths=0.5,
+            annot_kws={"size": 9},
+            ax=axis,
+        )
+        axis.set(xlabel="taken for", ylabel="digit")
+        axis.tick_params(length=0, rotation=0)
+    return figure
+
+
+def confused_digits(images: Tensor, labels: Tensor, predicted: Tensor, count: int = 12) -> Figure:
+    """The first few test images that a network gets wrong, with what it took them for."""
+    wrong = (predicted != labels).nonzero().flatten()[:count]
+    columns = 6
+    rows = -(-len(wrong) // columns)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(7.2, 1.5 * rows), layout="constrained", squeeze=False
+        )
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for axis, index in zip(axes.flat, wrong.tolist(), strict=False):
+            axis.imshow(images[index, 0].numpy(), cmap="Greys")
+            axis.set_title(
+                f"{int(labels[index])} taken for {int(predicted[index])}",
+                fontsize=9,
+                loc="center",
+            )
+    return figure
+
+
+def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Seconds an epoch takes and test error after it, for several runs side by side.
+
+    Args:
+        runs: by label, the trajectory of the run, as :class:`pruning_core.training.Trainer` has it.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+        for (label, trajectory), colour in zip(runs.items(), (DENSE, KEPT), strict=False):
+            epochs = [record["epoch"] for record in trajectory]
+            for axis, key in zip(axes, ("seconds", "test_error_percent"), strict=True):
+                axis.plot(epochs, [r[key] for r in trajectory], color=colour, label=label, lw=2)
+        axes[0].set(title="what an epoch costs", xlabel="epoch", ylabel="seconds")
+        axes[0].set_ylim(bottom=0)
+        axes[1].set(title="test error after it", xlabel="epoch", ylabel="percent", yscale="log")
+        axes[1].set_yticks([1.5, 2, 3, 5], ["1.5", "2", "3", "5"])
+        axes[1].minorticks_off()
+        for axis in axes:
+            axis.legend()
+    return figure

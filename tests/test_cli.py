@@ -1,0 +1,372 @@
+"""Tests of pruning_core.cli: real runs, the files they leave, and errors of one line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pruning_core import __version__
+from pruning_core.cli import main
+from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
+
+PROGRAM = Path(sys.executable).with_name("pruning-core")
+FEW = ["--epochs", "2", "--bernoulli-epochs", "1", "--device", "cpu"]
+
+# What the summary must hold at least, and of which type.
+SUMMARY = {
+    "model": str,
+    "method": str,
+    "dataset": str,
+    "settings": dict,
+    "seed": int,
+    "epochs": int,
+    "architecture": list,
+    "weights_kept": int,
+    "weights_total": int,
+    "macs": int,
+    "macs_dense": int,
+    "test_error_percent": float,
+    "best_test_error_percent": float,
+    "undecided": int,
+    "stochastic_test_error_percent": float,
+    "deterministic_test_error_percent": float,
+    "seconds": float,
+    "seconds_per_epoch": list,
+    "device": str,
+    "versions": dict,
+}
+FILES = {CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, "model.safetensors", "model.json"}
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The installed command, in a process of its own that is no terminal."""
+    command = [str(PROGRAM), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def call(*arguments: str | Path) -> int:
+    """The same in this process: the exit code."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    mnist_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A short run of LeNet-300-100, by the command itself."""
+    out = tmp_path_factory.mktemp("cli") / "deep" / "run"
+    done = run(
+        "train", "lenet-300-100", "--gate-inputs", "--data", mnist_folder, "--out", out, *FEW
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+def test_a_run_is_quiet_but_for_a_readable_table(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, done = finished
+    assert done.stderr == ""
+    summary = json.loads((out / SUMMARY_FILE).read_text())
+    rows = {line[:22].strip(): line[22:].split() for line in done.stdout.splitlines()}
+    assert rows[""] == ["before", "after", "kept"]
+    names = ["input pixels", "hidden 1", "hidden 2"]
+    dense, kept = [784, 300, 100, 266_200], [*summary["architecture"], summary["weights_kept"]]
+    for name, before, after in zip([*names, "weights"], dense, kept, strict=True):
+        assert rows[name] == [f"{before:,}", f"{after:,}", f"{100 * after / before:.2f}", "%"]
+    assert f"{summary['test_error_percent']:.2f} %" in done.stdout
+    assert str(out) in done.stdout
+
+
+def test_a_run_leaves_its_five_files_and_no_other(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    assert {path.name for path in finished[0].iterdir()} == FILES
+
+
+def test_the_summary_has_every_entry(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    summary = json.loads((finished[0] / SUMMARY_FILE).read_text())
+    for name, kind in SUMMARY.items():
+        assert type(summary[name]) is kind, name
+    assert summary["dataset"] == "mnist-6000"
+    assert summary["settings"]["gate_inputs"] is True
+    assert len(summary["architecture"]) == 3
+    assert all(type(units) is int for units in summary["architecture"])
+    assert len(summary["seconds_per_epoch"]) == summary["epochs"] == 2
+    assert summary["macs_dense"] == 266_610
+    assert summary["device"] == "cpu"
+    assert torch.__version__.startswith(summary["versions"]["torch"])
+    assert len(json.loads((finished[0] / TRAJECTORY_FILE).read_text())) == 2
+
+
+def test_evaluate_reproduces_the_recorded_error(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    mnist_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """From the exported model alone: the checkpoint and the trajectory are not needed."""
+    for name in FILES - {CHECKPOINT_FILE, TRAJECTORY_FILE}:
+        shutil.copy(finished[0] / name, tmp_path)
+    recorded = json.loads((tmp_path / SUMMARY_FILE).read_text())["test_error_percent"]
+    done = run("evaluate", tmp_path, "--data", mnist_folder, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"test error {recorded:.2f} %, recorded {recorded:.2f} %\n"
+    assert done.stderr == ""
+
+
+def test_evaluate_fails_if_the_error_is_not_the_recorded_one(
+    copy: Path, mnist_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = json.loads((copy / SUMMARY_FILE).read_text())
+    recorded = summary["test_error_percent"]
+    summary["test_error_percent"] = recorded + 0.5
+    (copy / SUMMARY_FILE).write_text(json.dumps(summary))
+    assert call("evaluate", copy, "--data", mnist_folder, "--device", "cpu") == 1
+    expected = f"test error {recorded:.2f} %, recorded {recorded + 0.5:.2f} %\n"
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.slow
+def test_a_dense_lenet_5_trains_on_a_validation_split(
+    mnist_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--method", "dense", "--split", "validation", "--epochs", "1", "--seed", "3"]
+    assert (
+        call(
+            "train", "lenet-5", *flags, "--device", "cpu", "--data", mnist_folder, "--out", tmp_path
+        )
+        == 0
+    )
+    summary = json.loads((tmp_path / SUMMARY_FILE).read_text())
+    assert summary["split"] == "validation"
+    assert summary["seed"] == 3
+    assert summary["architecture"] == summary["architecture_dense"] == [20, 50, 800, 500]
+    assert summary["macs"] == summary["macs_dense"] == 2_308_230
+    assert "undecided" not in summary
+    table = capsys.readouterr().out
+    assert "validation error" in table
+    assert "features" in table
+
+
+def test_the_default_folder_names_model_method_and_seed(
+    mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--method", "dense", "--epochs", "1", "--seed", "7", "--batch-size", "500"]
+    assert call("train", "lenet-300-100", *flags, "--device", "cpu", "--data", mnist_folder) == 0
+    assert (tmp_path / "runs" / "lenet-300-100-dense-7" / SUMMARY_FILE).exists()
+
+
+def assert_refused(
+    code: int, printed: pytest.CaptureFixture[str] | tuple[str, str], message: str
+) -> None:
+    """Exit code 2, and one line that says what is wrong."""
+    if isinstance(printed, tuple):
+        stdout, stderr = printed
+    else:
+        captured = printed.readouterr()
+        stdout, stderr = captured.out, captured.err
+    assert code == 2
+    assert stdout == ""
+    assert stderr.count("\n") == 1
+    assert stderr.startswith("pruning-core")
+    assert message in stderr
+
+
+BAD = {
+    "no model": (["train"], "MODEL"),
+    "no command": ([], "COMMAND"),
+    "unknown command": (["prune"], "prune"),
+    "unknown flag": (["train", "lenet-5", "--gama", "3"], "--gama"),
+    "unknown model": (["train", "lenet-7"], "unknown model 'lenet-7'; expected one of"),
+    "unknown method": (["train", "lenet-5", "--method", "magic"], "unknown method 'magic'"),
+    "unknown data set": (["train", "lenet-5", "--dataset", "cifar"], "unknown data set 'cifar'"),
+    "unknown split": (["train", "lenet-5", "--split", "train"], "invalid choice: 'train'"),
+    "unknown schedule": (["train", "lenet-5", "--schedule", "up"], "unknown schedule 'up'"),
+    "unknown estimator": (["train", "lenet-5", "--estimator", "arm"], "unknown estimator 'arm'"),
+    "unknown device": (["train", "lenet-5", "--device", "tpu"], "invalid choice: 'tpu'"),
+    "no data": (["train", "lenet-5", "--data", "nowhere"], "nowhere: not a folder"),
+    "gamma of one": (["train", "lenet-5", "--log-gamma", "0"], "γ > 1"),
+    "gamma below one": (["train", "lenet-5", "--log-gamma", "-3"], "γ > 1"),
+    "gamma not a number": (["train", "lenet-5", "--log-gamma", "a,b"], "'a,b' is not a number"),
+    "one gamma below one": (["train", "lenet-5", "--log-gamma", "3,0,3"], "γ > 1"),
+    "too few gammas": (
+        ["train", "lenet-5", "--log-gamma", "3,4"],
+        "log_gamma has 2 values; one, or one for each of the gates gate1, gate2, gate3",
+    ),
+    "negative lambda": (["train", "lenet-5", "--weight-decay", "-0.1"], "weight_decay is -0.1"),
+    "zero epochs": (["train", "lenet-5", "--epochs", "0"], "epochs is 0; expected at least 1"),
+    "half an epoch": (["train", "lenet-5", "--epochs", "0.5"], "invalid int value: '0.5'"),
+    "empty batches": (["train", "lenet-5", "--batch-size", "0"], "batch_size is 0"),
+    "standing still": (["train", "lenet-5", "--learning-rate", "0"], "learning_rate is 0.0"),
+    "a leap of theta": (["train", "lenet-5", "--theta-step", "2"], "theta_step is 2.0"),
+    "a seed beyond 64 bits": (["train", "lenet-5", "--seed", "99999999999999999999"], "seed"),
+    "too long a phase": (
+        ["train", "lenet-5", "--epochs", "2", "--bernoulli-epochs", "3"],
+        "bernoulli_epochs is 3; expected 1 to epochs",
+    ),
+    "pixels of a convolution": (["train", "lenet-5", "--gate-inputs"], "gate_inputs needs a fully"),
+    "features of none": (["train", "lenet-300-100", "--gate-features"], "gate_features is for"),
+}
+
+
+@pytest.mark.parametrize("what", list(BAD))
+def test_a_wrong_call_is_an_error_of_one_line_and_writes_nothing(
+    what: str,
+    mnist_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[what]
+    if len(arguments) > 1 and "--data" not in arguments and "--dataset" not in arguments:
+        arguments = [*arguments, "--data", str(mnist_folder)]
+    code = call(*arguments)
+    assert_refused(code, capsys, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["unknown flag", "gamma below one"])
+def test_so_it_is_in_a_process_of_its_own(what: str, tmp_path: Path) -> None:
+    arguments, message = BAD[what]
+    done = run(*arguments, cwd=tmp_path)
+    assert_refused(done.returncode, (done.stdout, done.stderr), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_folder_is_an_error_of_one_line(
+    mnist_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "run"
+    code = call("train", "lenet-300-100", *FEW, "--data", mnist_folder, "--out", out)
+    assert_refused(code, capsys, f"cannot write to {out}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "already holds a run; continue it with --resume, or choose another --out"),
+        (["--resume"], "the checkpoint is of another run: gate_inputs True there, False here"),
+        (["--resume", "--gate-inputs", "--seed", "5"], "another run: seed 0 there, 5 here"),
+        (["--resume", "--gate-inputs", "--log-gamma", "5"], "log_gamma [20.0] there, [5.0] here"),
+    ],
+)
+def test_the_folder_of_another_run_is_refused_and_left_alone(
+    more: list[str],
+    message: str,
+    copy: Path,
+    mnist_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    arguments = ["train", "lenet-300-100", *FEW, *more]
+    code = call(*arguments, "--data", mnist_folder, "--out", copy)
+    assert_refused(code, capsys, message)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_is_an_error_of_one_line(
+    copy: Path, mnist_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / CHECKPOINT_FILE).write_bytes(b"not a checkpoint")
+    arguments = ["train", "lenet-300-100", "--gate-inputs", *FEW, "--resume"]
+    code = call(*arguments, "--data", mnist_folder, "--out", copy)
+    assert_refused(code, capsys, "is not a readable checkpoint")
+
+
+def test_a_diverging_run_is_an_error_of_one_line(
+    mnist_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "lenet-300-100", *FEW, "--learning-rate", "1e30"]
+    code = call(*arguments, "--data", mnist_folder, "--out", tmp_path)
+    assert_refused(code, capsys, "in epoch 1; lower --learning-rate (now 1e+30)")
+
+
+DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
+    "no summary": (SUMMARY_FILE, None, "summary.json: No such file"),
+    "an empty summary": (SUMMARY_FILE, b"", "summary.json is damaged"),
+    "a summary without entries": (SUMMARY_FILE, b"{}", "summary.json is damaged"),
+    "a summary that is a list": (SUMMARY_FILE, b"[]", "summary.json is damaged"),
+    "a summary that is no text": (SUMMARY_FILE, b"\xff\xfe", "summary.json is damaged"),
+    "no weights": ("model.safetensors", None, "model.safetensors: No such file"),
+    "damaged weights": ("model.safetensors", b"garbage", "damaged model files"),
+    "a damaged description": ("model.json", b"{", "damaged model files"),
+}
+
+
+@pytest.mark.parametrize("what", list(DAMAGE))
+def test_evaluate_names_what_is_damaged_in_one_line(
+    what: str, copy: Path, mnist_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, content, message = DAMAGE[what]
+    if content is None:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(content)
+    code = call("evaluate", copy, "--data", mnist_folder, "--device", "cpu")
+    assert_refused(code, capsys, message)
+
+
+def test_evaluate_needs_a_folder_that_exists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = call("evaluate", tmp_path / "nowhere")
+    assert_refused(code, capsys, "a folder written by 'pruning-core train'")
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pruning_core.cli.train", interrupt)
+    monkeypatch.setattr("pruning_core.cli.load", lambda *_, **__: None)
+    assert call("train", "lenet-5", "--device", "cpu") == 130
+    assert "--resume continues it" in capsys.readouterr().err
+
+
+def test_cuda_is_refused_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code = call("train", "lenet-5", "--device", "cuda")
+    assert_refused(code, capsys, "torch finds no GPU; use --device cpu")
+
+
+def test_help_names_the_operating_points_and_every_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call("train", "--help") == 0
+    text = capsys.readouterr().out
+    points = text.partition("operating points")[2]
+    assert points.count("train lenet-300-100 --gate-inputs") >= 2
+    assert points.count("train lenet-5") >= 2
+    flags = "method dataset data log-gamma gate-inputs seed epochs device out resume"
+    for flag in flags.split():
+        assert f"--{flag}" in text
+    assert call("--help") == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert capsys.readouterr().out.strip() == __version__

@@ -1,0 +1,514 @@
+"""Tests of pruning_core.training and methods: resume to the bit, and what can go wrong."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pruning_core.data import Dataset
+from pruning_core.export import WEIGHTS_FILE, load_model
+from pruning_core.gates import named_gates
+from pruning_core.metrics import error_percent
+from pruning_core.training import (
+    CHECKPOINT_FILE,
+    SUMMARY_FILE,
+    TRAJECTORY_FILE,
+    Callback,
+    Settings,
+    Trainer,
+    TrainingError,
+    recommended,
+    train,
+)
+
+# 250 steps an epoch: units leave from the second or third epoch on, and θ is settled after four.
+QUICK = Settings(
+    epochs=6,
+    batch_size=4,
+    log_gamma=(2.0,),
+    gate_inputs=True,
+    theta_step=1 / 60,
+    smoothing=0.9,
+    bernoulli_epochs=4,
+)
+VARIANTS = {
+    "bernoulli": QUICK,
+    "nothing removed before the end": replace(QUICK, compact=False),
+    "no deterministic epochs": replace(QUICK, epochs=4),
+    "dense, with weight decay": replace(QUICK, method="dense", epochs=3, bernoulli_epochs=1,
+                                        weight_decay=2.0, schedule="step"),
+    "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
+    "REINFORCE": replace(QUICK, estimator="reinforce", epochs=3, bernoulli_epochs=2),
+    "LeNet-5": replace(
+        QUICK, model="lenet-5", gate_inputs=False, gate_features=True, batch_size=20,
+        epochs=3, bernoulli_epochs=2,
+    ),
+}  # fmt: skip
+
+
+class KeepEveryCheckpoint(Callback):
+    """Copies of the checkpoint as it was at the end of every epoch but the last."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        written = self.directory / CHECKPOINT_FILE  # of the epoch before
+        if written.exists():
+            shutil.copy(written, self.directory / f"after-{trainer.epoch - 1}.pt")
+
+
+class Run:
+    """A finished run and its files."""
+
+    def __init__(self, settings: Settings, dataset: Dataset, directory: Path) -> None:
+        self.settings, self.dataset, self.directory = settings, dataset, directory
+        self.summary = train(
+            settings, dataset, directory, callbacks=[KeepEveryCheckpoint(directory)]
+        )
+        self.trajectory = json.loads((directory / TRAJECTORY_FILE).read_text())
+
+
+@pytest.fixture(scope="module")
+def small(small_mnist: Dataset) -> Dataset:
+    """1,000 training and 200 test images."""
+    return replace(
+        small_mnist,
+        train_images=small_mnist.train_images[:1000],
+        train_labels=small_mnist.train_labels[:1000],
+        eval_images=small_mnist.eval_images[:200],
+        eval_labels=small_mnist.eval_labels[:200],
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Every variant, uninterrupted."""
+    root = tmp_path_factory.mktemp("runs")
+    return {
+        name: Run(settings, small, root / str(index))
+        for index, (name, settings) in enumerate(VARIANTS.items())
+    }
+
+
+def timeless(value: Any) -> Any:
+    """Without how long things took."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if not k.startswith("seconds")}
+    if isinstance(value, list):
+        return [timeless(item) for item in value]
+    return value
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Summary, trajectory, exported model and last checkpoint, bit for bit."""
+    for name in (SUMMARY_FILE, TRAJECTORY_FILE):
+        one, two = (json.loads((d / name).read_text()) for d in (first, second))
+        assert timeless(one) == timeless(two)
+    assert (first / WEIGHTS_FILE).read_bytes() == (second / WEIGHTS_FILE).read_bytes()
+    one, two = (torch.load(d / CHECKPOINT_FILE, weights_only=True) for d in (first, second))
+    assert_same_tensors(one, two)
+
+
+def assert_same_tensors(first: Any, second: Any) -> None:
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            if not str(key).startswith("seconds"):
+                assert_same_tensors(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, two in zip(first, second, strict=True):
+            assert_same_tensors(one, two)
+    else:
+        assert first == second
+
+
+# --- resume
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_a_run_resumed_after_any_epoch_ends_the_same_to_the_bit(
+    name: str, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs[name]
+    for epoch in range(1, run.settings.epochs):
+        again = tmp_path / str(epoch)
+        again.mkdir()
+        shutil.copy(run.directory / f"after-{epoch}.pt", again / CHECKPOINT_FILE)
+        torch.manual_seed(99)  # nothing of this process may matter
+        train(run.settings, run.dataset, again, resume=True)
+        assert_same_run(run.directory, again)
+
+
+def test_a_finished_run_is_resumed_by_writing_its_results_again(
+    runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs["bernoulli"]
+    shutil.copy(run.directory / CHECKPOINT_FILE, tmp_path)
+    train(run.settings, run.dataset, tmp_path, resume=True)
+    assert_same_run(run.directory, tmp_path)
+
+
+def test_resuming_where_there_is_nothing_starts_afresh(
+    runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs["dense, with weight decay"]
+    train(run.settings, run.dataset, tmp_path / "new", resume=True)
+    assert_same_run(run.directory, tmp_path / "new")
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    flags = "--epochs 8 --bernoulli-epochs 5 --batch-size 32 --log-gamma 3 --theta-step 0.02"
+    return [
+        sys.executable, "-m", "pruning_core.cli", "train", "lenet-300-100", "--gate-inputs",
+        "--data", str(folder), "--out", str(out), "--device", "cpu", *flags.split(), *more,
+    ]  # fmt: skip
+
+
+def kill_when(command: list[str], checkpoint: Path, ready: Any) -> dict[str, Any]:
+    """Start the command and SIGKILL it once its checkpoint is as asked; returns that checkpoint."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    seen = 0
+    try:
+        while process.poll() is None:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns != seen:
+                seen = checkpoint.stat().st_mtime_ns
+                state = torch.load(checkpoint, weights_only=True)
+                if ready(state):
+                    os.kill(process.pid, signal.SIGKILL)
+                    assert process.wait() == -signal.SIGKILL
+                    return state
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    raise AssertionError(f"the run ended by itself, with {process.returncode}")
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_as_if_nothing_had_happened(
+    mnist_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL while units leave, and again in the deterministic epochs."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(mnist_folder, whole), check=True, env=environment, capture_output=True)
+
+    def units(state: dict[str, Any]) -> list[int]:
+        return state["trajectory"][-1]["architecture"]
+
+    checkpoint = broken / CHECKPOINT_FILE
+    first = kill_when(
+        command(mnist_folder, broken), checkpoint, lambda s: units(s) != [784, 300, 100]
+    )
+    assert first["epoch"] < 5
+    assert "undecided" not in first["findings"]
+    second = kill_when(
+        command(mnist_folder, broken, "--resume"), checkpoint, lambda s: s["epoch"] >= 6
+    )
+    assert 6 <= second["epoch"] < 8
+    assert "undecided" in second["findings"]
+    assert not (broken / SUMMARY_FILE).exists()
+    subprocess.run(
+        command(mnist_folder, broken, "--resume"), check=True, env=environment, capture_output=True
+    )
+    assert_same_run(whole, broken)
+
+
+# --- what a run leaves
+
+
+def test_two_runs_of_the_same_seed_are_the_same_and_another_seed_is_not(
+    runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs["bernoulli"]
+    train(run.settings, run.dataset, tmp_path / "same")
+    assert_same_run(run.directory, tmp_path / "same")
+    other = train(replace(run.settings, seed=1), run.dataset, tmp_path / "other")
+    assert timeless(other) != timeless(run.summary)
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> None:
+    run = runs[name]
+    summary = json.loads((run.directory / SUMMARY_FILE).read_text())
+    assert summary == json.loads(json.dumps(run.summary))
+    tensors = load_file(run.directory / WEIGHTS_FILE)
+    weights = [t for key, t in tensors.items() if key.endswith("weight")]
+    assert summary["weights_kept"] == sum(t.numel() for t in weights)
+    assert summary["architecture"][-1] == weights[-1].shape[1]
+    model = load_model(run.directory)
+    error = error_percent(model, run.dataset.eval_images, run.dataset.eval_labels)
+    assert summary["test_error_percent"] == error == run.trajectory[-1]["test_error_percent"]
+    errors = [record["test_error_percent"] for record in run.trajectory]
+    assert summary["best_test_error_percent"] == min(errors)
+    assert [record["epoch"] for record in run.trajectory] == [*range(1, run.settings.epochs + 1)]
+    assert summary["epochs"] == run.settings.epochs == len(summary["seconds_per_epoch"])
+    dense = {"lenet-300-100": 266_200, "lenet-5": 430_500}[run.settings.model]
+    assert summary["weights_total"] == dense
+    assert run.settings == Settings(
+        **{**summary["settings"], "log_gamma": tuple(summary["settings"]["log_gamma"])}
+    )
+
+
+def test_units_leave_while_it_trains_and_none_come_back(runs: dict[str, Run]) -> None:
+    sizes = [sum(r["architecture"]) for r in runs["bernoulli"].trajectory]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[3] < sum([784, 300, 100])  # before θ is rounded
+    assert sizes[-1] == sizes[-2]  # and none in the deterministic epochs
+    sizes = [r["architecture"] for r in runs["nothing removed before the end"].trajectory]
+    assert sizes[:4] == [[784, 300, 100]] * 4
+    assert sum(sizes[4]) < 1184
+
+
+def test_compaction_changes_the_run_only_from_the_first_removal_on(runs: dict[str, Run]) -> None:
+    """Up to there both draw the same numbers."""
+    on, off = (runs[name].trajectory for name in ("bernoulli", "nothing removed before the end"))
+    first = next(i for i, r in enumerate(on) if r["architecture"] != [784, 300, 100])
+    assert first >= 1
+    assert timeless(on[:first]) == timeless(off[:first])
+
+
+def test_the_trajectory_describes_theta_while_it_moves(runs: dict[str, Run]) -> None:
+    run = runs["bernoulli"]
+    for record in run.trajectory[:4]:
+        assert math.isfinite(record["loss"])
+        for gate, units in zip(record["theta"].values(), record["architecture"], strict=True):
+            assert gate["units"] == units == sum(gate["histogram"])
+            assert 0 <= gate["mean"] <= 1
+        assert set(record["undecided"]) == {"gate0", "gate1", "gate2"}
+        price = sum(gate["units"] * gate["mean"] for gate in record["theta"].values()) * 2 / 1000
+        assert record["penalty"] == pytest.approx(price, rel=1e-5)
+    assert all("theta" not in record for record in run.trajectory[4:])
+
+
+def test_findings_are_those_of_the_end_of_the_bernoulli_phase(runs: dict[str, Run]) -> None:
+    for name in ("bernoulli", "nothing removed before the end"):
+        run = runs[name]
+        last = run.trajectory[3]
+        assert run.summary["undecided"] == sum(last["undecided"].values())
+        assert run.summary["deterministic_test_error_percent"] == last["test_error_percent"]
+        assert run.summary["surviving_units"] == sum(run.trajectory[4]["architecture"])
+        assert 0 <= run.summary["stochastic_test_error_percent"] <= 100
+    assert "undecided" not in runs["dense, with weight decay"].summary
+
+
+class LearningRates(Callback):
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_the_learning_rate_follows_its_schedule(schedule: str, small: Dataset) -> None:
+    rates = LearningRates()
+    settings = replace(QUICK, method="dense", epochs=4, schedule=schedule, batch_size=300)
+    Trainer(settings, small, [rates]).fit()
+    done = [(4 * epoch - 1) / 16 for epoch in range(1, 5)]  # 4 steps an epoch, the last one short
+    if schedule == "cosine":
+        expected = [2e-3 * (1 + math.cos(math.pi * x)) / 2 for x in done]
+    else:
+        expected = [2e-3, 2e-3, 2e-4, 2e-5]
+    assert rates.rates == pytest.approx(expected)
+
+
+def test_weight_decay_is_in_nats_over_the_training_set(small: Dataset) -> None:
+    trainer = Trainer(replace(QUICK, weight_decay=3.0), small)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 3.0 / 1000
+
+
+def test_the_gates_get_their_prices_in_order(small: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(replace(QUICK, log_gamma=(1.0, 4.0, 8.0)), small)
+    for gate in named_gates(trainer.model).values():
+        gate.theta.data.fill_(1.0)
+    record = trainer.method.record(trainer)
+    assert record["penalty"] == pytest.approx((784 * 1 + 300 * 4 + 100 * 8) / 1000)
+    with pytest.raises(ValueError, match=r"log_gamma has 2 values; .*gate0, gate1, gate2"):
+        train(replace(QUICK, log_gamma=(1.0, 2.0)), small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_path: Path) -> None:
+    odd = replace(
+        small, num_classes=2, train_labels=small.train_labels % 2, eval_labels=small.eval_labels % 2
+    )
+    settings = replace(QUICK, method="dense", epochs=1, bernoulli_epochs=1, batch_size=100)
+    summary = train(settings, odd, tmp_path)
+    assert summary["weights_kept"] == summary["weights_total"] == 784 * 300 + 300 * 100 + 100 * 2
+    assert summary["macs"] == summary["macs_dense"]
+
+
+@pytest.mark.slow
+def test_two_epochs_of_full_mnist_already_recognise_digits(mnist: Dataset, tmp_path: Path) -> None:
+    settings = recommended("lenet-300-100", gate_inputs=True, epochs=2)
+    summary = train(settings, mnist, tmp_path)
+    assert len(mnist.train_labels) == 60_000
+    assert len(mnist.eval_labels) == 10_000
+    assert summary["test_error_percent"] < 8
+    assert summary["weights_total"] == 266_200
+
+
+# --- what can go wrong
+
+
+class PoisonImages(Callback):
+    """From the second epoch on, one pixel is not a number."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        trainer.dataset.train_images[0, 0, 0, 0] = math.nan
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(
+    small: Dataset, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, epochs=3, bernoulli_epochs=2, batch_size=50)
+    poisoned = replace(small, train_images=small.train_images.clone())
+    with pytest.raises(TrainingError, match="became nan in epoch 2; lower --learning-rate"):
+        train(settings, poisoned, tmp_path, callbacks=[PoisonImages()])
+    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT_FILE}
+    trainer = Trainer(settings, small)
+    trainer.load_state_dict(torch.load(tmp_path / CHECKPOINT_FILE, weights_only=True))
+    assert trainer.epoch == 1
+    assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())
+    train(settings, small, tmp_path, resume=True)
+    train(settings, small, tmp_path / "whole")
+    assert_same_run(tmp_path / "whole", tmp_path)
+
+
+@pytest.mark.parametrize("method", ["bernoulli", "dense"])
+def test_a_learning_rate_that_is_far_too_large_is_named(
+    method: str, small: Dataset, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, method=method, learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch 1; .*now 1e\+30"):
+        train(settings, small, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "the checkpoint is of another run: seed 0 there, 1 here"),
+        ({"log_gamma": (5.0,)}, r"log_gamma \[2.0\] there, \[5.0\] here"),
+        ({"model": "lenet-5", "gate_inputs": False}, "model 'lenet-300-100' there, 'lenet-5' here"),
+        ({"epochs": 7, "batch_size": 8}, "epochs 6 there, 7 here, batch_size 4 there, 8 here"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs(
+    changes: dict[str, Any], message: str, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs["bernoulli"]
+    shutil.copy(run.directory / "after-2.pt", tmp_path / CHECKPOINT_FILE)
+    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    with pytest.raises(TrainingError, match=message):
+        train(replace(run.settings, **changes), run.dataset, tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("changes", [{"name": "kmnist"}, {"split": "validation"}])
+def test_a_checkpoint_of_other_data_is_refused(
+    changes: dict[str, Any], runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run = runs["bernoulli"]
+    shutil.copy(run.directory / "after-2.pt", tmp_path / CHECKPOINT_FILE)
+    with pytest.raises(TrainingError, match=r"is of another run: (dataset|split)"):
+        train(run.settings, replace(run.dataset, **changes), tmp_path, resume=True)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(runs: dict[str, Run]) -> None:
+    run = runs["bernoulli"]
+    before = {path.name: path.read_bytes() for path in run.directory.iterdir()}
+    with pytest.raises(TrainingError, match="already holds a run; continue it with --resume, or"):
+        train(run.settings, run.dataset, run.directory)
+    assert {path.name: path.read_bytes() for path in run.directory.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 99, b"half", b"other"])
+def test_a_damaged_checkpoint_is_named(
+    content: bytes, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    run, path = runs["bernoulli"], tmp_path / CHECKPOINT_FILE
+    path.write_bytes(content)
+    if content == b"half":
+        whole = (run.directory / "after-1.pt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    if content == b"other":
+        torch.save({"a": 1}, path)
+    with pytest.raises(TrainingError, match=f"{path} is not .*checkpoint.*delete it to start over"):
+        train(run.settings, run.dataset, tmp_path, resume=True)
+
+
+def test_a_folder_that_cannot_be_written_is_named(small: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(TrainingError, match=f"cannot write to {out}: .*; choose another --out"):
+            train(QUICK, small, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> None:
+    narrow = replace(small, train_images=small.train_images[..., :20])
+    with pytest.raises(
+        TrainingError, match=r"reads images of shape \(1, 28, 28\), .* \(1, 28, 20\)"
+    ):
+        train(QUICK, narrow, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vgg"}, "unknown model 'vgg'; expected one of lenet-300-100, lenet-5"),
+        ({"method": "magic"}, "unknown method 'magic'; expected one of bernoulli, dense"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'; expected one of cosine, step"),
+        ({"estimator": "arm"}, "unknown estimator 'arm'; expected one of integrated"),
+        ({"epochs": 0, "bernoulli_epochs": 0}, "epochs is 0; expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; expected a finite number above 0"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; expected λ ≥ 0"),
+        ({"weight_decay": math.nan}, "weight_decay is nan"),
+        ({"log_gamma": (0.0,)}, r"log_gamma is \(0.0,\); expected .* \(γ > 1\)"),
+        ({"log_gamma": (3.0, -1.0)}, "log_gamma is"),
+        ({"log_gamma": ()}, "log_gamma is"),
+        ({"log_gamma": (math.nan,)}, "log_gamma is"),
+        ({"theta": 1.1}, "theta is 1.1; expected a probability"),
+        ({"theta_step": 0.0}, r"theta_step is 0.0; expected a number in \(0, 1\]"),
+        ({"smoothing": 1.0}, r"smoothing is 1.0; expected a number in \[0, 1\)"),
+        ({"bernoulli_epochs": 81}, "bernoulli_epochs is 81; expected 1 to epochs"),
+        ({"bernoulli_epochs": 0}, "bernoulli_epochs is 0"),
+        ({"model": "lenet-5", "gate_inputs": True}, "gate_inputs needs a fully connected model"),
+        ({"gate_features": True}, "gate_features is for the features of lenet-5"),
+    ],
+)
+def test_settings_out_of_range_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**changes)
+
+
+def test_the_recommended_settings_are_the_defaults_and_scale_with_the_epochs() -> None:
+    assert recommended("lenet-300-100") == Settings()
+    half = recommended("lenet-300-100", epochs=Settings().epochs // 2)
+    assert half.bernoulli_epochs == pytest.approx(Settings().bernoulli_epochs / 2, abs=1)
+    assert recommended("lenet-5").model == "lenet-5"
+    assert recommended("lenet-5", epochs=1).bernoulli_epochs == 1
+    assert recommended("lenet-5", "dense", epochs=10, bernoulli_epochs=2).bernoulli_epochs == 2
+    with pytest.raises(ValueError, match=r"unknown settings \['lr'\]"):
+        recommended("lenet-5", lr=1)
