@@ -329,17 +329,12 @@ def flow(
             difference = kappa * size * noise[3]
         return np.concatenate([[-(difference + log_gamma)], -theta * gradient])
 
-    def hits(level: float):  # type: ignore[no-untyped-def]
-        def event(t: float, state: np.ndarray) -> float:
-            return state[0] - level
+    def decided(t: float, state: np.ndarray) -> float:
+        return state[0] * (1 + 1e-9 - state[0])
 
-        event.terminal = True
-        return event
-
+    setattr(decided, "terminal", True)  # noqa: B010 (a function has no such attribute for pyright)
     w = start[1] * direction / np.linalg.norm(direction)
-    solution = solve_ivp(
-        field, (0, 200), [start[0], *w], events=[hits(0.0), hits(1.0 + 1e-9)], rtol=1e-9, atol=1e-12
-    )
+    solution = solve_ivp(field, (0, 200), [start[0], *w], events=decided, rtol=1e-9, atol=1e-12)
     return solution.y[0], np.linalg.norm(solution.y[1:], axis=0)
 
 

@@ -70,7 +70,7 @@ class BernoulliPruner:
         num_examples: int,
         *,
         theta_step: float = 1 / 1500,
-        smoothing: float = 0.998,
+        smoothing: float = 0.99,
         estimator: Estimator | None = None,
         example_inputs: Tensor | None = None,
     ) -> None:

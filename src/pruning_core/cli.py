@@ -144,13 +144,13 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     path = options.directory / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
         recorded, split, name = (summary[k] for k in ("test_error_percent", "split", "dataset"))
     except OSError as error:
         raise ModelFileError(
             f"{path}: {error.strerror}; a folder written by 'pruning-core train' was expected"
         ) from error
-    except (json.JSONDecodeError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{path} is damaged ({error}); train again") from error
     device = _device(options.device)
     data = load(name, options.data, split=split, device=device)

@@ -101,6 +101,7 @@ class _NumberedTwin:
             self.graph = tp.DependencyGraph().build_dependency(
                 self.model,
                 example_inputs.detach().clone().requires_grad_(),
+                forward_fn=lambda model, inputs: model(inputs),
                 customized_pruners={BernoulliGate: _GatePruner(), InputGate: _InputGatePruner()},
                 verbose=False,
             )
@@ -203,7 +204,8 @@ class _NumberedTwin:
         for dependency, _ in group:
             module = dependency.target.module
             layer = f"{dependency.target._name!r} ({type(module).__name__})"
-            if isinstance(module, _OutputOp):
+            shrinks = self.graph.is_out_channel_pruning_fn(dependency.handler)
+            if isinstance(module, _OutputOp) or (shrinks and not dependency.target.outputs):
                 raise CompactionError(
                     f"the units of gate {name!r} are outputs of the model, which would change "
                     "shape; gate hidden layers only"
@@ -373,4 +375,8 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def _gather(tensor: Tensor, numbers: Tensor) -> Tensor:
-    return tensor.reshape(-1)[numbers.to(tensor.device)]
+    """The numbered entries, in the memory layout of the tensor: fused optimizers rely on it."""
+    entries = tensor.reshape(-1)[numbers.to(tensor.device)]
+    if tensor.dim() == 4 and not tensor.is_contiguous():
+        entries = entries.contiguous(memory_format=torch.channels_last)
+    return entries

@@ -101,7 +101,7 @@ class IntegratedGates(Estimator):
     unbiased = False
     forward_passes = 1
 
-    def __init__(self, period: int = 4) -> None:
+    def __init__(self, period: int = 8) -> None:
         if period < 1:
             raise ValueError(f"period is {period}; a whole number of at least 1 was expected")
         self.period = period
@@ -274,7 +274,7 @@ class _IntegratedMultiply(torch.autograd.Function):
         groups, _, units = chosen.shape
         grad_values = grad * inputs
         if inputs.dim() > 2:
-            grad_values = grad_values.flatten(2).sum(2)
+            grad_values = grad_values.sum(tuple(range(2, inputs.dim())))
         missing = groups * ctx.period - inputs.shape[0]
         if missing:
             grad_values = F.pad(grad_values, (0, 0, 0, missing))

@@ -166,7 +166,7 @@ def resize_(
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, flush to disk, and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -183,18 +183,19 @@ def _without_theta(gate: BernoulliGate) -> nn.Module:
     graph = fx.Graph()
     inputs = graph.placeholder("inputs")
     root = nn.Module()
+    outputs = inputs
     if isinstance(gate, InputGate):
         root.register_buffer("index", gate.selected.clone())
-        index = graph.get_attr("index")
-        graph.output(graph.call_function(torch.index_select, (inputs, 1, index)))
-        return fx.GraphModule(root, graph, "SelectFeatures")
-    if bool(gate.is_open().all()):
+        outputs = graph.call_function(torch.index_select, (outputs, 1, graph.get_attr("index")))
+    if not bool(gate.is_open().all()):
+        root.register_buffer("mask", gate.is_open().to(gate.theta))
+        outputs = graph.call_method("transpose", (outputs, 1, -1))
+        outputs = graph.call_function(torch.mul, (outputs, graph.get_attr("mask")))
+        outputs = graph.call_method("transpose", (outputs, 1, -1))
+    if outputs is inputs:
         return nn.Identity()
-    root.register_buffer("mask", gate.is_open().to(gate.theta))
-    last = graph.call_method("transpose", (inputs, 1, -1))
-    masked = graph.call_function(torch.mul, (last, graph.get_attr("mask")))
-    graph.output(graph.call_method("transpose", (masked, 1, -1)))
-    return fx.GraphModule(root, graph, "MaskUnits")
+    graph.output(outputs)
+    return fx.GraphModule(root, graph, "SettledGate")
 
 
 def settled_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

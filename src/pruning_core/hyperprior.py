@@ -157,7 +157,8 @@ class Beta(HyperPrior):
 
     def slope(self, theta: Tensor) -> Tensor:
         # At the optimum the derivative in π vanishes, so only the explicit θ counts.
-        return _logit(theta) - torch.logit(self.optimal_pi(theta), eps=_INSIDE)
+        inside = theta.clamp(_INSIDE, 1 - _INSIDE)
+        return _logit(theta) - torch.log((inside + self.a - 1) / (self.b - inside))
 
 
 def _negative_entropy(theta: Tensor) -> Tensor:

@@ -56,8 +56,9 @@ class Dense:
 class Bernoulli(Dense):
     """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
 
-    θ moves during the first ``settings.bernoulli_epochs``; its step is constant in their first
-    half and falls linearly to 0 in the second. Dead units leave after every epoch.
+    θ moves during the first ``settings.bernoulli_epochs``; in their last third its step falls
+    linearly to 0, so that what is left of the noise in θ dies out. Dead units leave after every
+    epoch.
     """
 
     gated = True
@@ -106,7 +107,7 @@ class Bernoulli(Dense):
         if self.pruner is None:
             return
         progress = trainer.step / (trainer.settings.bernoulli_epochs * trainer.steps_per_epoch)
-        self.pruner.theta_step = trainer.settings.theta_step * max(min(1.0, 2 - 2 * progress), 1e-6)
+        self.pruner.theta_step = trainer.settings.theta_step * min(1.0, 3 * (1 - progress) + 1e-6)
         self.pruner.step()
 
     def after_epoch(self, trainer: Trainer) -> None:

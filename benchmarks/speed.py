@@ -1,0 +1,121 @@
+"""Side-by-side timings of training, as ratios: the median over interleaved rounds.
+
+python benchmarks/speed.py            a step, and an epoch against torchvision's loader
+python benchmarks/speed.py --whole    whole runs as well, pruned against dense: a quarter hour
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from pruning_core.data import FILES, Dataset, load
+from pruning_core.training import Settings, Trainer, recommended
+
+MNIST = Path(__file__).parents[1] / "data" / "mnist"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--whole", action="store_true", help="time whole runs too")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    data = load("mnist")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    print_ratios("step of LeNet-300-100, nothing removed", steps(data), options.rounds)
+    print_ratios("epoch of LeNet-300-100, dense", epochs(data), max(1, options.rounds // 5))
+    if options.whole:
+        for model, gates in (
+            ("lenet-300-100", {"gate_inputs": True}),
+            ("lenet-5", {"gate_features": True}),
+        ):
+            pruned = recommended(model, **gates)
+            dense = recommended(model, "dense", epochs=pruned.epochs)
+            runs = {
+                "dense": lambda dense=dense: Trainer(dense, data).fit(),
+                "pruned": lambda pruned=pruned: Trainer(pruned, data).fit(),
+            }
+            print_ratios(f"whole run of {model}, {pruned.epochs} epochs", runs, rounds=1)
+
+
+def print_ratios(title: str, tasks: Mapping[str, Callable[[], object]], rounds: int) -> None:
+    """Time every task once a round; print medians, and medians of the ratio to the first."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    if rounds > 1:
+        for task in tasks.values():
+            task()
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - started)
+    base = next(iter(seconds.values()))
+    print(f"{title}, {rounds} rounds")
+    for name, times in seconds.items():
+        ratio = statistics.median(t / b for t, b in zip(times, base, strict=True))
+        print(f"  {name:32}{statistics.median(times):10.3f} s{ratio:8.2f} ×")
+    print()
+
+
+def steps(data: Dataset) -> dict[str, Callable[[], None]]:
+    """A hundred steps each: the dense network, with hidden gates, with input gates too."""
+
+    def hundred(settings: Settings) -> Callable[[], None]:
+        trainer = Trainer(settings, data)
+        trainer.model.train()
+        images, labels = data.train_images[:12_800], data.train_labels[:12_800]
+
+        def task() -> None:
+            for index in torch.randperm(12_800).split(128):
+                trainer.optimizer.zero_grad()
+                trainer.method.backward(
+                    trainer.model, images.index_select(0, index), labels.index_select(0, index)
+                )
+                trainer.optimizer.step()
+                trainer.method.after_step(trainer)
+
+        return task
+
+    model = "lenet-300-100"
+    return {
+        "dense": hundred(recommended(model, "dense")),
+        "gates on hidden units": hundred(recommended(model)),
+        "gates on hidden units and pixels": hundred(recommended(model, gate_inputs=True)),
+    }
+
+
+def epochs(data: Dataset) -> dict[str, Callable[[], object]]:
+    """An epoch with the data in memory, and with torchvision's data set and torch's loader."""
+    trainer = Trainer(recommended("lenet-300-100", "dense"), data)
+    folder = tempfile.TemporaryDirectory()
+    raw = Path(folder.name) / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in FILES:
+        (raw / file).write_bytes(gzip.decompress((MNIST / f"{file}.gz").read_bytes()))
+    loader = DataLoader(
+        datasets.MNIST(folder.name, transform=transforms.ToTensor()), batch_size=128, shuffle=True
+    )
+
+    def with_loader(_keep: object = folder) -> None:
+        trainer.model.train()
+        for images, labels in loader:
+            trainer.optimizer.zero_grad()
+            F.cross_entropy(trainer.model(images), labels).backward()
+            trainer.optimizer.step()
+
+    return {"ours": trainer._train_epoch, "torchvision and DataLoader": with_loader}
+
+
+if __name__ == "__main__":
+    main()
