@@ -252,7 +252,8 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
     assert 6 <= second["epoch"] < 12
     assert "undecided" in second["findings"]
     assert not (broken / SUMMARY_FILE).exists()
-    subprocess.run(again, check=True, env=ENVIRONMENT, capture_output=True)
+    done = subprocess.run(again, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert_same_run(whole, broken)
 
 

@@ -48,12 +48,17 @@ class BernoulliPruner:
     of ∂J/∂θ_i in nats and the price that of the hyper-prior, log γ. So a unit worth nothing
     crosses from 1 to 0 in 1/``theta_step`` steps, whatever log γ, the batch size and N.
 
+    Attributes:
+        theta_step: may be changed between steps, as a schedule does.
+        price_scale: in [0, 1], the part of the costs that is charged. Raised from 0 to 1 over the
+            first epochs, it lets the network learn before its units are judged.
+
     Args:
         model: contains gates; see :class:`BernoulliGate`.
         log_gamma: nats a unit must be worth; or a hyper-prior; or either by name of the gate,
             to make the units of some layers dearer than others.
         num_examples: N, the size of the training set over which the costs are spread.
-        theta_step: step on θ, see above. It may be changed between steps, as a schedule does.
+        theta_step: step on θ, see above.
         smoothing: factor of the running average of the gradient, in [0, 1).
         estimator: given to every gate, if not None.
         example_inputs: a few inputs for the analysis behind :meth:`compact_`; by default the
@@ -83,6 +88,7 @@ class BernoulliPruner:
         self.model = model
         self.num_examples = num_examples
         self.theta_step = theta_step
+        self.price_scale = 1.0
         self.smoothing = smoothing
         self.gates = named_gates(model)
         self.hyper_priors = _by_gate(log_gamma, self.gates)
@@ -98,7 +104,7 @@ class BernoulliPruner:
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
         costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._pairs()]
-        return torch.stack(costs).sum() / self.num_examples
+        return self.price_scale * torch.stack(costs).sum() / self.num_examples
 
     def backward(self, losses: Losses, num_examples: int) -> Tensor:
         """All gradients, by whichever estimator the gates have; for ``(… + penalty()).backward()``.
@@ -113,7 +119,7 @@ class BernoulliPruner:
         gates = list(self.gates.values())
         loss = gates[0].estimator.backward(gates, losses, num_examples)
         slopes = [prior.slope(gate.theta.detach()) for gate, prior in self._pairs()]
-        torch._foreach_add_(self._gradients(), slopes, alpha=1 / self.num_examples)
+        torch._foreach_add_(self._gradients(), slopes, alpha=self.price_scale / self.num_examples)
         return loss
 
     @torch.no_grad()
@@ -135,7 +141,7 @@ class BernoulliPruner:
     def worth(self) -> dict[str, Tensor]:
         """Running estimate of E[L | ξ_i = 0] − E[L | ξ_i = 1] in nats, by gate; shape (n,)."""
         return {
-            name: self.hyper_priors[name].slope(gate.theta.detach())
+            name: self.price_scale * self.hyper_priors[name].slope(gate.theta.detach())
             - self.num_examples * gate.gradient_average
             for name, gate in self.gates.items()
         }
@@ -153,7 +159,7 @@ class BernoulliPruner:
         return {
             name: (gate.theta.detach() < _NEAR_ZERO)
             & (gate.theta_average < _NEAR_ZERO)
-            & (worth[name] < _WORTH_MARGIN * price)
+            & (worth[name] < _WORTH_MARGIN * self.price_scale * price)
             for (name, gate), price in zip(self.gates.items(), self._prices, strict=True)
         }
 
@@ -218,11 +224,11 @@ class BernoulliPruner:
     def _keep_last_units(self, dead: dict[str, Tensor]) -> None:
         for name, mask in dead.items():
             gate = self.gates[name]
-            if bool(gate.is_open().any()):
+            if not bool(mask.all()):
                 continue
             best = int(gate.theta.argmax())
             warnings.warn(
-                f"every unit of gate {name!r} is about to close; unit "
+                f"the last units of gate {name!r} are about to leave; unit "
                 f"{int(gate.unit_index[best])} is kept. log_gamma is too large for this layer, or "
                 "theta_step too large for the first epochs",
                 stacklevel=4,

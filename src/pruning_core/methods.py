@@ -56,9 +56,9 @@ class Dense:
 class Bernoulli(Dense):
     """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
 
-    θ moves during the first ``settings.bernoulli_epochs``; in their last third its step falls
-    linearly to 0, so that what is left of the noise in θ dies out. Dead units leave after every
-    epoch.
+    θ moves during the first ``settings.bernoulli_epochs``. Over ``settings.ramp_epochs`` the price
+    of a unit rises to log γ; in the last third the step on θ falls linearly to 0, so that what is
+    left of its noise dies out. Dead units leave after every epoch.
     """
 
     gated = True
@@ -106,8 +106,11 @@ class Bernoulli(Dense):
     def after_step(self, trainer: Trainer) -> None:
         if self.pruner is None:
             return
-        progress = trainer.step / (trainer.settings.bernoulli_epochs * trainer.steps_per_epoch)
-        self.pruner.theta_step = trainer.settings.theta_step * min(1.0, 3 * (1 - progress) + 1e-6)
+        settings = trainer.settings
+        epoch = trainer.step / trainer.steps_per_epoch
+        left = 1 - epoch / settings.bernoulli_epochs
+        self.pruner.theta_step = settings.theta_step * min(1.0, 3 * left + 1e-6)
+        self.pruner.price_scale = min(1.0, (epoch + 1e-6) / (settings.ramp_epochs + 1e-6))
         self.pruner.step()
 
     def after_epoch(self, trainer: Trainer) -> None:

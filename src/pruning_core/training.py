@@ -65,6 +65,7 @@ class Settings:
         smoothing: of the running average of ∂J/∂θ.
         estimator: of ∂J/∂θ, a name in :data:`pruning_core.estimators.ESTIMATORS`.
         bernoulli_epochs: epochs during which θ moves; the others train what is left.
+        ramp_epochs: over which the price of a unit rises from 0 to log γ.
         compact: remove dead units while training; False leaves them masked to the end of the
             Bernoulli phase (for comparison: slower, nothing else).
 
@@ -88,6 +89,7 @@ class Settings:
     smoothing: float = 0.99
     estimator: str = "integrated"
     bernoulli_epochs: int = 64
+    ramp_epochs: float = 0.0
     compact: bool = True
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class Settings:
             "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
+            "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
             "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
         }
         for name, (ok, expected) in ranges.items():
