@@ -57,8 +57,9 @@ class Bernoulli(Dense):
     """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
 
     θ moves during the first ``settings.bernoulli_epochs``. Over ``settings.ramp_epochs`` the price
-    of a unit rises to log γ; in the last third the step on θ falls linearly to 0, so that what is
-    left of its noise dies out. Dead units leave after every epoch.
+    of a unit rises to log γ. The gradient of θ is averaged over 1/(1 − ``settings.smoothing``)
+    steps at first and later over the last tenth of all steps so far: quick to answer while the
+    network changes, free of noise when the last units decide. Dead units leave after every epoch.
     """
 
     gated = True
@@ -108,8 +109,8 @@ class Bernoulli(Dense):
             return
         settings = trainer.settings
         epoch = trainer.step / trainer.steps_per_epoch
-        left = 1 - epoch / settings.bernoulli_epochs
-        self.pruner.theta_step = settings.theta_step * min(1.0, 3 * left + 1e-6)
+        window = max(1 / (1 - settings.smoothing), trainer.step / 10)
+        self.pruner.smoothing = 1 - 1 / window
         self.pruner.price_scale = min(1.0, (epoch + 1e-6) / (settings.ramp_epochs + 1e-6))
         self.pruner.step()
 
