@@ -27,6 +27,7 @@ MNIST = Path(__file__).parents[1] / "data" / "mnist"
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--whole", action="store_true", help="time whole runs too")
     parser.add_argument("--rounds", type=int, default=15)
@@ -36,11 +37,8 @@ def main() -> None:
     print_ratios("step of LeNet-300-100, nothing removed", steps(data), options.rounds)
     print_ratios("epoch of LeNet-300-100, dense", epochs(data), max(1, options.rounds // 5))
     if options.whole:
-        for model, gates in (
-            ("lenet-300-100", {"gate_inputs": True}),
-            ("lenet-5", {"gate_features": True}),
-        ):
-            pruned = recommended(model, **gates)
+        for pruned in (recommended("lenet-300-100", gate_inputs=True), recommended("lenet-5")):
+            model = pruned.model
             dense = recommended(model, "dense", epochs=pruned.epochs)
             runs = {
                 "dense": lambda dense=dense: Trainer(dense, data).fit(),

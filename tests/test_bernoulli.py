@@ -232,6 +232,29 @@ def test_every_gate_can_have_its_own_price(net: TwoGates) -> None:
     assert net.gate2.theta.grad.tolist() == pytest.approx([3.0] * 2)
 
 
+def test_a_part_of_the_price_scales_the_cost_but_not_the_worth(
+    net: TwoGates, data: tuple[Tensor, Tensor]
+) -> None:
+    pruner = exact_pruner(net, 3.0, 24)
+    full = exact_step(pruner, *data)
+    cost = float(pruner.penalty().detach())
+    pruner.price_scale = 0.25
+    assert float(pruner.penalty().detach()) == pytest.approx(0.25 * cost)
+    # The step of a unit is theta_step · (worth − price) / log γ: the worth is as before.
+    torch.testing.assert_close(exact_step(pruner, *data), full + 1e-3 * 0.75)
+
+    worths = []
+    for scale in (1.0, 0.25):
+        pruner.price_scale = scale
+        pruner.backward(lambda: F.cross_entropy(net(data[0]), data[1], reduction="none"), 24)
+        for gate in pruner.gates.values():
+            assert gate.theta.grad is not None
+            gate.gradient_average.copy_(gate.theta.grad)
+            gate.theta.grad = None
+        worths.append(torch.cat(list(pruner.worth().values())))
+    torch.testing.assert_close(worths[0], worths[1])
+
+
 @pytest.mark.parametrize("names", [("gate1",), ("gate1", "gate2", "gate9"), ()])
 def test_prices_by_gate_must_name_every_gate(net: TwoGates, names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"log_gamma names the gates \[.*the model has \['gate1'"):
@@ -272,7 +295,7 @@ def test_the_last_unit_of_a_layer_is_kept_with_a_warning() -> None:
     gate.theta.data.copy_(torch.tensor([0.0, 0.0, 0.01, 0.0, 0.0]))
     gate.theta_average.zero_()
     gate.gradient_average.fill_(5.0 / 100)  # worth nothing
-    with pytest.warns(UserWarning, match="every unit of gate 'gate2' is about to close; unit 2"):
+    with pytest.warns(UserWarning, match="last units of gate 'gate2' are about to leave; unit 2"):
         assert pruner.compact_() == 4
     assert gate.unit_index.tolist() == [2]
     assert gate.theta.tolist() == [1.0]

@@ -51,6 +51,7 @@ VARIANTS = {
     "no deterministic epochs": replace(QUICK, epochs=4),
     "dense, with weight decay": replace(QUICK, method="dense", epochs=3, bernoulli_epochs=1,
                                         weight_decay=2.0, schedule="step"),
+    "a price that rises": replace(QUICK, ramp_epochs=2.5, epochs=4, bernoulli_epochs=4),
     "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
     "REINFORCE": replace(QUICK, estimator="reinforce", epochs=3, bernoulli_epochs=2),
     "LeNet-5": replace(
@@ -521,6 +522,8 @@ def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> N
         ({"smoothing": 1.0}, r"smoothing is 1.0; expected a number in \[0, 1\)"),
         ({"bernoulli_epochs": 81}, "bernoulli_epochs is 81; expected 1 to epochs"),
         ({"bernoulli_epochs": 0}, "bernoulli_epochs is 0"),
+        ({"ramp_epochs": -1.0}, "ramp_epochs is -1.0; expected 0 to bernoulli_epochs"),
+        ({"ramp_epochs": 500.0}, "ramp_epochs is 500.0"),
         ({"model": "lenet-5", "gate_inputs": True}, "gate_inputs needs a fully connected model"),
         ({"gate_features": True}, "gate_features is for the features of lenet-5"),
     ],

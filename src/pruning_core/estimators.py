@@ -101,7 +101,7 @@ class IntegratedGates(Estimator):
     unbiased = False
     forward_passes = 1
 
-    def __init__(self, period: int = 8) -> None:
+    def __init__(self, period: int = 4) -> None:
         if period < 1:
             raise ValueError(f"period is {period}; a whole number of at least 1 was expected")
         self.period = period

@@ -76,19 +76,19 @@ class Settings:
     model: str = "lenet-300-100"
     method: str = "bernoulli"
     seed: int = 0
-    epochs: int = 80
+    epochs: int = 90
     batch_size: int = 128
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.0
-    log_gamma: tuple[float, ...] = (20.0,)
+    log_gamma: tuple[float, ...] = (23.0,)
     gate_inputs: bool = False
     gate_features: bool = False
     theta: float = 0.9
     theta_step: float = 1 / 1500
     smoothing: float = 0.99
     estimator: str = "integrated"
-    bernoulli_epochs: int = 64
+    bernoulli_epochs: int = 75
     ramp_epochs: float = 0.0
     compact: bool = True
 
@@ -117,8 +117,8 @@ class Settings:
             "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
-            "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
             "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
+            "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
@@ -482,10 +482,22 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
         raise ValueError(f"unknown settings {sorted(unknown)}")
     base = Settings(model=model, method=method)
     if model == "lenet-5":
-        base = replace(base, epochs=20, bernoulli_epochs=16, learning_rate=1e-3)
-    if "epochs" in changes and "bernoulli_epochs" not in changes:
-        share = base.bernoulli_epochs / base.epochs
-        changes["bernoulli_epochs"] = max(1, round(changes["epochs"] * share))
+        base = replace(
+            base,
+            epochs=20,
+            bernoulli_epochs=15,
+            ramp_epochs=5.0,
+            theta_step=0.002,
+            gate_features=True,
+            log_gamma=(40.0, 40.0, 15.0, 40.0),
+        )
+        # A feature carries fewer weights than a filter, so it has a smaller price.
+        if changes.get("gate_features") is False:
+            base = replace(base, gate_features=False, log_gamma=(40.0,))
+    if "epochs" in changes:
+        share = changes["epochs"] / base.epochs
+        changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
+        changes.setdefault("ramp_epochs", base.ramp_epochs * share)
     return replace(base, **changes)
 
 
