@@ -41,7 +41,7 @@ class Point:
 
 POINTS = {
     "lenet-300-100": Point("lenet-300-100 --gate-inputs", 1.5, 10.0),
-    "lenet-300-100-small": Point("lenet-300-100 --gate-inputs --log-gamma 50", 1.8, 5.0),
+    "lenet-300-100-small": Point("lenet-300-100 --gate-inputs --log-gamma 55", 1.8, 5.0),
     "lenet-5": Point("lenet-5", 0.75, 7.0),
     "lenet-5-small": Point("lenet-5 --log-gamma 200,200,40,120", 0.95, 1.5),
 }

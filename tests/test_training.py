@@ -520,7 +520,7 @@ def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> N
         ({"theta": 1.1}, "theta is 1.1; expected a probability"),
         ({"theta_step": 0.0}, r"theta_step is 0.0; expected a number in \(0, 1\]"),
         ({"smoothing": 1.0}, r"smoothing is 1.0; expected a number in \[0, 1\)"),
-        ({"bernoulli_epochs": 81}, "bernoulli_epochs is 81; expected 1 to epochs"),
+        ({"epochs": 9, "bernoulli_epochs": 10}, "bernoulli_epochs is 10; expected 1 to epochs"),
         ({"bernoulli_epochs": 0}, "bernoulli_epochs is 0"),
         ({"ramp_epochs": -1.0}, "ramp_epochs is -1.0; expected 0 to bernoulli_epochs"),
         ({"ramp_epochs": 500.0}, "ramp_epochs is 500.0"),

@@ -1,0 +1,100 @@
+"""Bias, noise and cost of the estimators of ∂J/∂θ, and what each makes of LeNet-300-100.
+
+python benchmarks/estimators.py            against the exact sum, on a network with 12 gates
+python benchmarks/estimators.py --train    short runs on the validation split as well: minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pruning_core.data import Dataset, load
+from pruning_core.estimators import ESTIMATORS, Estimator, ExactSum, IntegratedGates
+from pruning_core.gates import named_gates
+from pruning_core.models import lenet_300_100
+from pruning_core.training import Trainer, recommended
+
+DRAWS = 2000
+CONTENDERS: dict[str, Callable[[], Estimator]] = {
+    name: build for name, build in ESTIMATORS.items() if name not in ("exact", "integrated")
+} | {
+    "integrated, period 4 (default)": IntegratedGates,
+    "integrated, period 16": lambda: IntegratedGates(16),
+}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", action="store_true", help="short training runs too")
+    options = parser.parse_args()
+    data = load("mnist", split="validation")
+    against_the_exact_sum(data)
+    if options.train:
+        in_training(data)
+
+
+def against_the_exact_sum(data: Dataset) -> None:
+    """Relative bias and noise of the gradient on a small network, halfway through learning."""
+    torch.manual_seed(0)
+    model = lenet_300_100((8, 4))
+    gates = list(named_gates(model).values())
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for index in torch.randperm(20_000).split(128):
+        optimizer.zero_grad()
+        F.cross_entropy(model(data.train_images[index]), data.train_labels[index]).backward()
+        optimizer.step()
+    for gate in gates:
+        gate.theta.data.uniform_(0.2, 0.8)
+    images, labels = data.train_images[:256], data.train_labels[:256]
+
+    def gradient(estimator: Estimator) -> Tensor:
+        for gate in gates:
+            gate.theta.grad = None
+            gate.estimator = estimator
+        estimator.backward(
+            gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
+        )
+        return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
+
+    exact = gradient(ExactSum())
+    print(f"gradient in θ of 12 gates, {DRAWS} draws; relative to the norm of the exact sum")
+    print(f"  {'':32}{'bias':>8}{'± (noise)':>12}{'std of one':>12}{'ms':>8}")
+    for name, build in CONTENDERS.items():
+        estimator = build()
+        started = time.perf_counter()
+        draws = torch.stack([gradient(estimator) for _ in range(DRAWS)])
+        cost = 1000 * (time.perf_counter() - started) / DRAWS
+        bias = (draws.mean(0) - exact).norm() / exact.norm()
+        spread = draws.std(0).norm() / exact.norm()
+        noise = spread / DRAWS**0.5
+        print(f"  {name:32}{bias:8.3f}{noise:12.3f}{spread:12.2f}{cost:8.2f}")
+    print()
+
+
+def in_training(data: Dataset) -> None:
+    """Twenty epochs of LeNet-300-100 with gates on hidden units, error on the validation split."""
+    print("LeNet-300-100, hidden gates, 20 epochs, validation split")
+    print(f"  {'':20}{'kept':>14}{'undecided':>11}{'sampled %':>11}{'rounded %':>11}{'s':>7}")
+    for name in ("straight-through", "integrated", "disarm", "reinforce"):
+        settings = recommended("lenet-300-100", estimator=name, epochs=20)
+        trainer = Trainer(settings, data)
+        trainer.fit()
+        summary = trainer.summary()
+        kept = "-".join(map(str, summary["architecture"]))
+        undecided = f"{summary['undecided']}/{summary['surviving_units']}"
+        print(
+            f"  {name:20}{kept:>14}{undecided:>11}"
+            f"{summary['stochastic_test_error_percent']:>11.2f}"
+            f"{summary['deterministic_test_error_percent']:>11.2f}{summary['seconds']:>7.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
