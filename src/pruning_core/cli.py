@@ -26,7 +26,7 @@ what was found is in results/operating-points.csv:
   train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
   train lenet-300-100 --gate-inputs --log-gamma 55     1.8 %  at 5 %
   train lenet-5                                        0.75 % at 7 %
-  train lenet-5 --log-gamma 200,200,40,120             0.95 % at 1.5 %
+  train lenet-5 --log-gamma 320                        0.95 % at 1.5 %
 """
 
 
@@ -91,9 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--gate-inputs", action="store_true", help="prune input pixels too")
     command.add_argument(
-        "--gate-features",
-        action=argparse.BooleanOptionalAction,
-        help="prune lenet-5's 800 flattened features too (default: yes)",
+        "--gate-features", action="store_true", help="prune lenet-5's 800 flattened features too"
     )
     command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
     command.add_argument("--theta-step", type=float, help="step on θ of a unit worth nothing")
@@ -128,7 +126,6 @@ def _train(options: argparse.Namespace) -> int:
             "estimator",
             "theta_step",
             "bernoulli_epochs",
-            "gate_features",
         )
         if getattr(options, name) is not None
     }
@@ -136,6 +133,7 @@ def _train(options: argparse.Namespace) -> int:
         options.model,
         options.method,
         gate_inputs=options.gate_inputs,
+        gate_features=options.gate_features,
         **changes,
     )
     out = options.out or Path("runs") / f"{settings.model}-{settings.method}-{settings.seed}"

@@ -340,23 +340,25 @@ def _check_silence(
 def _replace_in_optimizer_(
     optimizer: torch.optim.Optimizer, replaced: Mapping[Tensor, tuple[nn.Parameter, Tensor]]
 ) -> None:
-    states = {}
-    for old, (new, numbers) in replaced.items():
-        if old not in optimizer.state:
-            continue
-        states[new] = {
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            sliceable = isinstance(value, Tensor) and value.shape in (parameter.shape, ())
+            if not (sliceable or isinstance(value, (int, float, type(None)))):
+                raise CompactionError(
+                    f"the state {key!r} of {type(optimizer).__name__} cannot be sliced with a "
+                    f"parameter of shape {tuple(parameter.shape)}; use an optimizer whose state is "
+                    "elementwise (SGD, Adam, AdamW)"
+                )
+    states = {
+        new: {
             key: _gather(value, numbers)
             if isinstance(value, Tensor) and value.shape == old.shape
             else value
             for key, value in optimizer.state[old].items()
         }
-        for key, value in optimizer.state[old].items():
-            if isinstance(value, Tensor) and value.dim() > 0 and value.shape != old.shape:
-                raise CompactionError(
-                    f"{type(optimizer).__name__} keeps a state {key!r} of shape "
-                    f"{tuple(value.shape)} for a parameter of shape {tuple(old.shape)}, which "
-                    "cannot be sliced; use an optimizer with elementwise state (SGD, Adam, AdamW)"
-                )
+        for old, (new, numbers) in replaced.items()
+        if old in optimizer.state
+    }
     for old in replaced:
         optimizer.state.pop(old, None)
     optimizer.state.update(states)

@@ -42,6 +42,9 @@ class Dense:
         loss.backward()
         return loss.detach()
 
+    def before_step(self, trainer: Trainer) -> None:
+        """Called before every step: schedules follow ``trainer.step`` here."""
+
     def after_step(self, trainer: Trainer) -> None:
         """Called after every step of the optimizer."""
 
@@ -104,15 +107,18 @@ class Bernoulli(Dense):
             lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
         )
 
-    def after_step(self, trainer: Trainer) -> None:
+    def before_step(self, trainer: Trainer) -> None:
         if self.pruner is None:
             return
         settings = trainer.settings
-        epoch = trainer.step / trainer.steps_per_epoch
         window = max(1 / (1 - settings.smoothing), trainer.step / 10)
         self.pruner.smoothing = 1 - 1 / window
-        self.pruner.price_scale = min(1.0, (epoch + 1e-6) / (settings.ramp_epochs + 1e-6))
-        self.pruner.step()
+        ramp_steps = settings.ramp_epochs * trainer.steps_per_epoch
+        self.pruner.price_scale = min(1.0, trainer.step / ramp_steps) if ramp_steps else 1.0
+
+    def after_step(self, trainer: Trainer) -> None:
+        if self.pruner is not None:
+            self.pruner.step()
 
     def after_epoch(self, trainer: Trainer) -> None:
         if self.pruner is None:

@@ -364,6 +364,7 @@ class Trainer:
         for index in batches(len(labels), size, device=self.device):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate()
+            self.method.before_step(self)
             self.optimizer.zero_grad()
             loss = self.method.backward(
                 self.model, images.index_select(0, index), labels.index_select(0, index)
@@ -486,17 +487,15 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
             base,
             epochs=20,
             bernoulli_epochs=15,
-            ramp_epochs=5.0,
-            theta_step=0.002,
-            gate_features=True,
-            log_gamma=(40.0, 40.0, 15.0, 40.0),
+            ramp_epochs=3.0,
+            theta_step=1 / 650,
+            log_gamma=(65.0,),
         )
-        # A feature carries fewer weights than a filter, so it has a smaller price.
-        if changes.get("gate_features") is False:
-            base = replace(base, gate_features=False, log_gamma=(40.0,))
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
         changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
+    if "bernoulli_epochs" in changes:
+        share = changes["bernoulli_epochs"] / base.bernoulli_epochs
         changes.setdefault("ramp_epochs", base.ramp_epochs * share)
     return replace(base, **changes)
 
