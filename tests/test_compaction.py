@@ -515,9 +515,27 @@ def test_a_state_that_is_not_elementwise_is_refused_and_nothing_changes() -> Non
     F.cross_entropy(model(images), torch.arange(8)).backward()
     optimizer.step()
     before = snapshot(model, optimizer)
-    with pytest.raises(CompactionError, match=r"Adafactor keeps a state '\w+' of shape .*SGD"):
+    with pytest.raises(
+        CompactionError, match=r"the state '\w+' of Adafactor cannot be sliced .*SGD"
+    ):
         compact_(model, {"gate1": ~alive(6, 1)}, images, optimizer)
     assert snapshot(model, optimizer) == before
+
+
+def test_an_optimizer_with_one_state_for_all_parameters_is_refused() -> None:
+    model, images = lenet_300_100((6, 5)).train(), torch.rand(8, 1, 28, 28)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), torch.arange(8))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with pytest.raises(CompactionError, match="LBFGS cannot be sliced"):
+        compact_(model, {"gate2": ~alive(5, 1)}, images, optimizer)
+    assert model.get_submodule("gate2").get_buffer("theta").numel() == 5
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,7 @@ def _replace_in_optimizer_(
                     f"parameter of shape {tuple(parameter.shape)}; use an optimizer whose state is "
                     "elementwise (SGD, Adam, AdamW)"
                 )
-    states = {
+    states: dict[Tensor, dict[str, object]] = {
         new: {
             key: _gather(value, numbers)
             if isinstance(value, Tensor) and value.shape == old.shape

@@ -15,7 +15,7 @@ from torch import Tensor
 KEPT, REMOVED, DENSE = sns.color_palette("colorblind")[0], "#c8875b", "#555555"
 
 STYLE: Any = {
-    "figure.dpi": 110,
+    "figure.dpi": 80,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.spines.top": False,
