@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 KEPT, REMOVED, DENSE = sns.color_palette("colorblind")[0], "#c8875b", "#555555"
 
 STYLE: Any = {
-    "figure.dpi": 80,
+    "figure.dpi": 85,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.spines.top": False,
@@ -30,17 +31,16 @@ STYLE: Any = {
 
 
 def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) -> Figure:
-    """Every unit's θ over the epochs, one panel a gate, coloured by what became of the unit.
+    """θ of about fifty units over the epochs, a panel a gate, coloured by the unit's fate.
 
     Args:
         history: by name of the gate, θ after each epoch; shape (epochs + 1, units).
         titles: by name of the gate, what its units are.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            1, len(history), figsize=(9, 3.2), sharey=True, layout="constrained"
-        )
-        for axis, (name, theta) in zip(np.atleast_1d(axes), history.items(), strict=True):
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 1.8 * len(history)), layout="constrained")
+        axes = figure.subplots(len(history), sharex=True, squeeze=False)[:, 0]
+        for axis, (name, theta) in zip(axes, history.items(), strict=True):
             lines = theta.numpy().T
             epochs = np.arange(lines.shape[1])
             kept = lines[:, -1] >= 0.5
@@ -48,14 +48,14 @@ def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) ->
                 (~kept, REMOVED, f"{int((~kept).sum())} removed"),
                 (kept, KEPT, f"{int(kept.sum())} kept"),
             ):
-                segments = [np.column_stack([epochs, line]) for line in lines[fate]]
-                axis.add_collection(
-                    LineCollection(segments, colors=[colour], alpha=0.25, linewidths=0.8)
-                )
+                every = -(-len(lines) // 50)
+                segments = [np.column_stack([epochs, line]) for line in lines[fate][::every]]
+                axis.add_collection(LineCollection(segments, colors=[colour], linewidths=0.7))
                 axis.plot([], [], color=colour, label=label)
-            axis.set(title=titles[name], xlabel="epoch", xlim=(0, epochs[-1]), ylim=(-0.03, 1.03))
-            axis.legend(loc="center right", fontsize=9)
-        np.atleast_1d(axes)[0].set_ylabel("θ, probability of being on")
+            axis.set(title=titles[name], xlim=(0, epochs[-1]), ylim=(-0.03, 1.03), ylabel="θ")
+            axis.legend(loc="center right")
+        axes[-1].set_xlabel("epoch")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -67,15 +67,16 @@ def surviving_pixels(kept: Tensor, images: Tensor) -> Figure:
         images: training images, shape (N, 1, 28, 28).
     """
     mask = kept.reshape(28, 28).numpy()
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.subplots(1, 2)
         mean = images.mean((0, 1)).numpy()
         axes[0].imshow(mean, cmap="Greys")
         axes[0].set_title("mean training image")
         axes[1].imshow(mean, cmap="Greys", alpha=0.35)
         rows, columns = np.nonzero(mask)
-        axes[1].scatter(columns, rows, marker="s", s=26, color=KEPT)
-        axes[1].set_title(f"the {int(mask.sum())} pixels that are still read")
+        axes[1].scatter(columns, rows, marker="s", s=20, color=KEPT)
+        axes[1].set_title(f"{int(mask.sum())} pixels still read")
         for axis in axes:
             axis.set(xticks=[], yticks=[], xlim=(-0.5, 27.5), ylim=(27.5, -0.5))
             axis.spines[:].set_visible(True)
@@ -94,8 +95,9 @@ def confusion(predicted: Tensor, labels: Tensor) -> Figure:
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
     diagonal = np.eye(classes, dtype=bool)
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axis = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+        axis = figure.subplots()
         sns.heatmap(
             counts,
             mask=diagonal,
@@ -116,19 +118,18 @@ def confusion(predicted: Tensor, labels: Tensor) -> Figure:
 def confused_digits(images: Tensor, labels: Tensor, predicted: Tensor, count: int = 12) -> Figure:
     """The first few test images that a network gets wrong, with what it took them for."""
     wrong = (predicted != labels).nonzero().flatten()[:count]
-    columns = 6
+    columns = 4
     rows = -(-len(wrong) // columns)
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(7.2, 1.5 * rows), layout="constrained", squeeze=False
-        )
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(5.6, 1.6 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, index in zip(axes.flat, wrong.tolist(), strict=False):
             axis.imshow(images[index, 0].numpy(), cmap="Greys")
             axis.set_title(
                 f"{int(labels[index])} taken for {int(predicted[index])}",
-                fontsize=9,
+                fontsize=10,
                 loc="center",
             )
     return figure
@@ -140,17 +141,19 @@ def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Args:
         runs: by label, the trajectory of the run, as :class:`pruning_core.training.Trainer` has it.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
+        axes = figure.subplots(2, sharex=True)
         for (label, trajectory), colour in zip(runs.items(), (DENSE, KEPT), strict=False):
             epochs = [record["epoch"] for record in trajectory]
             for axis, key in zip(axes, ("seconds", "test_error_percent"), strict=True):
                 axis.plot(epochs, [r[key] for r in trajectory], color=colour, label=label, lw=2)
-        axes[0].set(title="what an epoch costs", xlabel="epoch", ylabel="seconds")
+        axes[0].set(title="what an epoch costs", ylabel="seconds")
         axes[0].set_ylim(bottom=0)
         axes[1].set(title="test error after it", xlabel="epoch", ylabel="percent", yscale="log")
         axes[1].set_yticks([1.5, 2, 3, 5], ["1.5", "2", "3", "5"])
         axes[1].minorticks_off()
+        axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes:
             axis.legend()
     return figure
