@@ -191,7 +191,9 @@ def test_the_exact_sum_holds_at_the_ends_of_the_interval(
     assert float(found) == pytest.approx(ends[1] - ends[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("estimator", [Reinforce(2), Reinforce(5), DisARM()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [Reinforce(2), Reinforce(5), DisARM()], ids=["two samples", "five", "disarm"]
+)
 def test_score_function_estimators_are_unbiased_in_theta_and_weights(
     net: SmallNet, data: tuple[Tensor, Tensor], estimator: Estimator
 ) -> None:
