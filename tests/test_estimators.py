@@ -212,21 +212,32 @@ def test_straight_through_is_significantly_biased_in_theta_but_not_in_the_weight
     assert float(bias[8:].max()) < 4.5
 
 
-@pytest.mark.parametrize("period", [1, 2, 4, 7])
-def test_integrated_gates_are_unbiased_for_a_single_gate(period: int) -> None:
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.25, 0.1])
+def test_integrated_gates_are_unbiased_for_a_single_gate(fraction: float) -> None:
     data = torch.tensor([[0.5], [1.5], [-1.0], [2.0]]), torch.tensor([0, 1, 0, 1])
     model = OneGate()
-    assert float(bias_in_errors(model, IntegratedGates(period), data).max()) < 4.5
+    assert float(bias_in_errors(model, IntegratedGates(fraction), data).max()) < 4.5
     assert float(bias_in_errors(model, StraightThrough(), data).max()) > 6
 
 
-def test_the_bias_of_integrated_gates_vanishes_with_the_period(
+def test_a_shared_draw_estimates_the_same_gradient(
     net: SmallNet, data: tuple[Tensor, Tensor]
 ) -> None:
-    always, often, rarely = (bias(net, IntegratedGates(period), data) for period in (1, 4, 50))
+    """Against draws of each example's own: both are biased, and alike."""
+    own, error = mean_and_error(net, IntegratedGates(), data)
+    estimator = IntegratedGates(shared=True)
+    draws = torch.stack([gradients(net, estimator, *data).double() for _ in range(4_000)])
+    spread = (draws.var(0) / len(draws) + error**2).sqrt()
+    assert float(((draws.mean(0) - own) / spread).abs().max()) < 4.5
+
+
+def test_the_bias_of_integrated_gates_vanishes_with_the_fraction(
+    net: SmallNet, data: tuple[Tensor, Tensor]
+) -> None:
+    always, often, rarely = (bias(net, IntegratedGates(f), data) for f in (1.0, 0.25, 0.02))
     assert rarely < 0.5 * often < 0.5 * 0.5 * always
     assert not IntegratedGates.unbiased
-    assert float(bias_in_errors(net, IntegratedGates(1), data).max()) > 10
+    assert float(bias_in_errors(net, IntegratedGates(1.0), data).max()) > 10
 
 
 def test_integrated_gates_are_less_biased_than_straight_through(
@@ -234,7 +245,7 @@ def test_integrated_gates_are_less_biased_than_straight_through(
 ) -> None:
     straight_through = bias(net, StraightThrough(), data)
     assert bias(net, IntegratedGates(), data) < 0.6 * straight_through
-    assert bias(net, IntegratedGates(16), data) < 0.25 * straight_through
+    assert bias(net, IntegratedGates(1 / 16), data) < 0.25 * straight_through
 
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "exact"])
@@ -292,7 +303,7 @@ def test_leave_one_out_needs_two_samples(samples: int) -> None:
         Reinforce(samples)
 
 
-@pytest.mark.parametrize("period", [0, -1])
-def test_a_period_is_at_least_one(period: int) -> None:
-    with pytest.raises(ValueError, match=f"period is {period};"):
-        IntegratedGates(period)
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, math.nan])
+def test_a_fraction_is_above_zero_and_at_most_one(fraction: float) -> None:
+    with pytest.raises(ValueError, match=f"fraction is {fraction};"):
+        IntegratedGates(fraction)

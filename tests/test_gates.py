@@ -54,27 +54,38 @@ def test_one_draw_covers_all_pixels_of_a_filter() -> None:
     assert 0 < float(draws[:, 0, 0, 0].mean()) < 1
 
 
-def test_integrated_gates_draw_one_uniform_value_in_every_period() -> None:
+def test_integrated_gates_draw_a_fraction_of_uniform_values() -> None:
     torch.manual_seed(0)
-    gate = BernoulliGate(2, estimator=IntegratedGates(period=4)).train()
+    gate = BernoulliGate(2, estimator=IntegratedGates(0.25)).train()
     gate.theta.data.copy_(torch.tensor([0.8, 1.0]))
     draws = gate(torch.ones(40_000, 2)).detach()
     for unit, theta in enumerate((0.8, 1.0)):
-        groups = draws[:, unit].view(-1, 4)
-        between = (groups > 0) & (groups < 1)
-        assert float(between.sum(1).float().mean()) == pytest.approx(1, abs=1e-3)
-        assert float(between.sum(1).max()) == 1
-        assert between.float().mean(0).tolist() == pytest.approx([0.25] * 4, abs=0.02)
-        quartiles = torch.quantile(groups[between], torch.tensor([0.25, 0.5, 0.75]))
+        values = draws[:, unit]
+        between = (values > 0) & (values < 1)
+        assert float(between.float().mean()) == pytest.approx(0.25, abs=0.01)
+        quartiles = torch.quantile(values[between], torch.tensor([0.25, 0.5, 0.75]))
         assert quartiles.tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.02)
-        assert float(groups[~between].mean()) == pytest.approx(theta, abs=0.01)
+        assert float(values[~between].mean()) == pytest.approx(theta, abs=0.01)
     assert float(torch.corrcoef((draws % 1 > 0).float().T)[0, 1]) == pytest.approx(0, abs=0.03)
 
 
-@pytest.mark.parametrize("num_examples", [1, 3, 4, 5])
-def test_a_batch_may_be_shorter_than_a_period(num_examples: int) -> None:
-    gate = BernoulliGate(3, estimator=IntegratedGates(period=4)).train()
-    inputs = torch.rand(num_examples, 3, 2, requires_grad=True)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_draw_is_each_example_s_own_or_shared_by_the_batch(shared: bool) -> None:
+    torch.manual_seed(0)
+    gate = BernoulliGate(50, theta=0.5, estimator=IntegratedGates(shared=shared)).train()
+    draws = gate(torch.ones(64, 50, 2, 2)).detach()
+    assert torch.equal(draws, draws[:, :, :1, :1].expand_as(draws))
+    assert torch.equal(draws, draws[:1].expand_as(draws)) == shared
+    assert not torch.equal(gate(torch.ones(64, 50, 2, 2)).detach(), draws)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shape", [(1, 3), (5, 3), (4, 3, 2), (4, 3, 2, 2)])
+def test_the_gradient_of_the_inputs_is_what_multiplied_them(
+    shape: tuple[int, ...], shared: bool
+) -> None:
+    gate = BernoulliGate(3, estimator=IntegratedGates(shared=shared)).train()
+    inputs = torch.rand(shape, requires_grad=True)
     outputs = gate(inputs)
     assert outputs.shape == inputs.shape
     outputs.sum().backward()

@@ -13,10 +13,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pruning_core.gates import BernoulliGate, broadcast
@@ -42,7 +40,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        """ξ · inputs with ξ drawn for every example, as a gate does it in training mode.
+        """ξ · inputs with ξ newly drawn, as a gate does it in training mode.
 
         The backward pass of the result adds this estimator's ∂L/∂θ to ``theta.grad``.
 
@@ -85,29 +83,39 @@ class StraightThrough(Estimator):
 class IntegratedGates(Estimator):
     """The difference as an integral: L(1) − L(0) = ∫₀¹ ∂L/∂ξ_i |_{ξ_i = t} dt.
 
-    Of every ``period`` consecutive examples of a batch, one, chosen at random for each unit on
-    its own, sees the unit multiplied by a uniform t instead of a Bernoulli ξ; ∂L/∂ξ_i there is a
-    one-sample estimate of the integral. It costs one ordinary backward pass. The only bias is
-    that some of the other gates are then uniform too; it vanishes as ``period`` grows, while the
-    variance grows.
+    A multiplier is, with probability ``fraction``, a uniform t in place of a Bernoulli ξ;
+    ∂L/∂ξ_i there is a one-sample estimate of the integral. It costs one ordinary backward pass.
+    The only bias is that some of the other gates are then uniform too; it vanishes with
+    ``fraction``, while the variance grows.
 
     Args:
-        period: 1/``period`` of the multipliers are uniform; at least 1.
+        fraction: of the multipliers that are uniform, in (0, 1].
+        shared: draw once for the whole batch rather than for each example. On a small network
+            this saves much of the cost of a gate; the estimate is only a little noisier, and the
+            gradient of the weights more so.
 
     Raises:
-        ValueError: if ``period`` < 1.
+        ValueError: if ``fraction`` is out of range.
     """
 
     unbiased = False
     forward_passes = 1
 
-    def __init__(self, period: int = 4) -> None:
-        if period < 1:
-            raise ValueError(f"period is {period}; a whole number of at least 1 was expected")
-        self.period = period
+    def __init__(self, fraction: float = 0.25, *, shared: bool = False) -> None:
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"fraction is {fraction}; a number in (0, 1] was expected")
+        self.fraction = fraction
+        self.shared = shared
 
     def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        return _IntegratedMultiply.apply(inputs, theta, self.period)
+        if not self.shared:
+            theta = theta.expand(inputs.shape[0], -1)
+        now = theta.detach()
+        chosen, uniform = torch.rand(2, *theta.shape, dtype=theta.dtype, device=theta.device)
+        chosen = chosen.lt(self.fraction).to(now)
+        values = torch.lerp(uniform.lt(now).to(now), uniform, chosen)
+        values = torch.addcmul(values, chosen, theta - now, value=1 / self.fraction)
+        return inputs * broadcast(values, inputs)
 
 
 class _ScoreFunction(Estimator):
@@ -216,6 +224,7 @@ class ExactSum(_ScoreFunction):
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "integrated": IntegratedGates,
+    "integrated-shared": lambda: IntegratedGates(shared=True),
     "straight-through": StraightThrough,
     "reinforce": Reinforce,
     "disarm": DisARM,
@@ -228,60 +237,9 @@ def _inside(gate: BernoulliGate) -> Tensor:
     return gate.theta.detach().clamp(_MARGIN, 1 - _MARGIN)
 
 
-def _random_bits(entries: int, device: torch.device) -> Tensor:
-    """Uniform 16-bit integers, shape (entries,): four of them come from one 64-bit draw.
-
-    Drawing is most of the cost of a gate, and 16 bits resolve θ far finer than it is ever known.
-    """
-    words = torch.empty(-(-entries // 4), dtype=torch.int64, device=device)
-    return words.random_(-(2**63), None).view(torch.int16)[:entries]
-
-
 def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
-    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n); θ = 0 and θ = 1 are exact."""
-    bits = _random_bits(num_examples * theta.numel(), theta.device).clamp_(max=2**15 - 2)
-    return _compare(bits.view(num_examples, -1), theta)
-
-
-def _compare(bits: Tensor, theta: Tensor) -> Tensor:
-    threshold = torch.sub(theta.float() * (2**16 - 1), 2**15).to(torch.int16)
-    values = torch.empty(bits.shape, dtype=theta.dtype, device=theta.device)
-    return torch.lt(bits, threshold, out=values)
-
-
-class _IntegratedMultiply(torch.autograd.Function):
-    """See :class:`IntegratedGates`; a batch is viewed as (groups, period) examples."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, theta: Tensor, period: int) -> Tensor:
-        num_examples, units = inputs.shape[:2]
-        groups = -(-num_examples // period)
-        bits = _random_bits(groups * (period + 1) * units, theta.device).view(-1, units)
-        # One number, uniform in [0, period), chooses the example of a group; its fraction is t.
-        place = bits[:groups].float().add_(2**15).mul_(period / 2**16).unsqueeze(1)
-        chosen = place.long()
-        values = _compare(bits[groups:].clamp_(max=2**15 - 2), theta)
-        values.view(groups, period, units).scatter_(1, chosen, place.frac_().to(values))
-        values = values[:num_examples]
-        ctx.save_for_backward(inputs, values, chosen)
-        ctx.period = period
-        return inputs * broadcast(values, inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        (grad,) = grads
-        inputs, values, chosen = ctx.saved_tensors
-        groups, _, units = chosen.shape
-        grad_values = grad * inputs
-        if inputs.dim() > 2:
-            grad_values = grad_values.sum(tuple(range(2, inputs.dim())))
-        missing = groups * ctx.period - inputs.shape[0]
-        if missing:
-            grad_values = F.pad(grad_values, (0, 0, 0, missing))
-        at_chosen = grad_values.view(groups, ctx.period, units).gather(1, chosen)
-        grad_theta = at_chosen.sum((0, 1)).mul_(ctx.period)
-        grad_inputs = grad * broadcast(values, inputs) if ctx.needs_input_grad[0] else None
-        return grad_inputs, grad_theta, None
+    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n)."""
+    return torch.bernoulli(theta.expand(num_examples, -1))
 
 
 def _held_losses(gates: Sequence[BernoulliGate], draws: Iterable[Tensor], losses: Losses) -> Tensor:

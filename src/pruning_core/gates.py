@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class BernoulliGate(nn.Module):
     """Multiply every unit (dimension 1 of the input) by a Bernoulli variable ξ_i of its own.
 
-    The posterior is ξ_i ~ Bernoulli(θ_i), independent over units and over the examples of a
-    batch (arXiv 2205.04650). In training mode the estimator draws the multipliers and receives
-    the derivatives; in evaluation mode the gate is deterministic and passes exactly the units
-    with θ_i ≥ 1/2. Place it where a closed gate means that nothing arrives at the next layer:
-    after the activation and after any normalisation.
+    The posterior is ξ_i ~ Bernoulli(θ_i), independent over units (arXiv 2205.04650). In training
+    mode the estimator draws the multipliers and receives the derivatives; in evaluation mode the
+    gate is deterministic and passes exactly the units with θ_i ≥ 1/2. Place it where a closed
+    gate means that nothing arrives at the next layer: after the activation and after any
+    normalisation.
 
     ``theta`` is a buffer that requires a gradient, not a parameter, so that
     ``torch.optim.Adam(model.parameters())`` trains the weights alone and θ is moved only by the
@@ -83,7 +83,7 @@ class BernoulliGate(nn.Module):
         if self.sampling:
             uniform = torch.rand(inputs.shape[0], self.num_units, device=inputs.device)
             return inputs * broadcast((uniform < self.theta.detach()).to(inputs), inputs)
-        return inputs * broadcast(self.is_open().to(inputs).unsqueeze(0), inputs)
+        return inputs * broadcast(self.is_open().to(inputs), inputs)
 
     def is_open(self) -> Tensor:
         """The units the deterministic network keeps, θ_i ≥ 1/2; shape (n,), bool."""
@@ -178,6 +178,6 @@ def sampled_gates(model: nn.Module) -> Iterator[None]:
 
 
 def broadcast(values: Tensor, inputs: Tensor) -> Tensor:
-    """Append singleton dimensions, so that (N, n) multiplies (N, n, …)."""
-    extra = inputs.dim() - values.dim()
+    """Append singleton dimensions, so that (n,) or (N, n) multiplies (N, n, …)."""
+    extra = inputs.dim() - 2
     return values.reshape(*values.shape, *(1,) * extra) if extra else values

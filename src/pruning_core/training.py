@@ -87,7 +87,7 @@ class Settings:
     theta: float = 0.9
     theta_step: float = 1 / 1500
     smoothing: float = 0.99
-    estimator: str = "integrated"
+    estimator: str = "integrated-shared"
     bernoulli_epochs: int = 75
     ramp_epochs: float = 0.0
     compact: bool = True
@@ -489,6 +489,7 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
             bernoulli_epochs=15,
             ramp_epochs=3.0,
             theta_step=1 / 650,
+            estimator="integrated",
             log_gamma=(65.0,),
         )
     if "epochs" in changes:
