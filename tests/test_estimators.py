@@ -220,15 +220,16 @@ def test_integrated_gates_are_unbiased_for_a_single_gate(fraction: float) -> Non
     assert float(bias_in_errors(model, StraightThrough(), data).max()) > 6
 
 
-def test_a_shared_draw_estimates_the_same_gradient(
-    net: SmallNet, data: tuple[Tensor, Tensor]
+@pytest.mark.parametrize("draws", [1, 2])
+def test_shared_draws_estimate_the_same_gradient(
+    net: SmallNet, data: tuple[Tensor, Tensor], draws: int
 ) -> None:
     """Against draws of each example's own: both are biased, and alike."""
     own, error = mean_and_error(net, IntegratedGates(), data)
-    estimator = IntegratedGates(shared=True)
-    draws = torch.stack([gradients(net, estimator, *data).double() for _ in range(4_000)])
-    spread = (draws.var(0) / len(draws) + error**2).sqrt()
-    assert float(((draws.mean(0) - own) / spread).abs().max()) < 4.5
+    estimator = IntegratedGates(draws=draws)
+    shared = torch.stack([gradients(net, estimator, *data).double() for _ in range(4_000)])
+    spread = (shared.var(0) / len(shared) + error**2).sqrt()
+    assert float(((shared.mean(0) - own) / spread).abs().max()) < 4.5
 
 
 def test_the_bias_of_integrated_gates_vanishes_with_the_fraction(
@@ -307,3 +308,9 @@ def test_leave_one_out_needs_two_samples(samples: int) -> None:
 def test_a_fraction_is_above_zero_and_at_most_one(fraction: float) -> None:
     with pytest.raises(ValueError, match=f"fraction is {fraction};"):
         IntegratedGates(fraction)
+
+
+@pytest.mark.parametrize("draws", [0, -2])
+def test_a_batch_shares_at_least_one_draw(draws: int) -> None:
+    with pytest.raises(ValueError, match=f"draws is {draws};"):
+        IntegratedGates(draws=draws)

@@ -69,22 +69,29 @@ def test_integrated_gates_draw_a_fraction_of_uniform_values() -> None:
     assert float(torch.corrcoef((draws % 1 > 0).float().T)[0, 1]) == pytest.approx(0, abs=0.03)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_draw_is_each_example_s_own_or_shared_by_the_batch(shared: bool) -> None:
-    torch.manual_seed(0)
-    gate = BernoulliGate(50, theta=0.5, estimator=IntegratedGates(shared=shared)).train()
-    draws = gate(torch.ones(64, 50, 2, 2)).detach()
-    assert torch.equal(draws, draws[:, :, :1, :1].expand_as(draws))
-    assert torch.equal(draws, draws[:1].expand_as(draws)) == shared
-    assert not torch.equal(gate(torch.ones(64, 50, 2, 2)).detach(), draws)
-
-
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("shape", [(1, 3), (5, 3), (4, 3, 2), (4, 3, 2, 2)])
-def test_the_gradient_of_the_inputs_is_what_multiplied_them(
-    shape: tuple[int, ...], shared: bool
+@pytest.mark.parametrize(
+    ("draws", "num_examples", "distinct"), [(None, 64, 64), (1, 64, 1), (8, 64, 8), (8, 60, 60)]
+)
+def test_the_examples_of_a_batch_share_the_draws_evenly(
+    draws: int | None, num_examples: int, distinct: int
 ) -> None:
-    gate = BernoulliGate(3, estimator=IntegratedGates(shared=shared)).train()
+    torch.manual_seed(0)
+    gate = BernoulliGate(50, theta=0.5, estimator=IntegratedGates(draws=draws)).train()
+    ones = torch.ones(num_examples, 50, 2, 2)
+    drawn = gate(ones).detach()
+    assert torch.equal(drawn, drawn[:, :, :1, :1].expand_as(drawn))
+    rows, counts = drawn[:, :, 0, 0].unique(dim=0, return_counts=True)
+    assert len(rows) == distinct
+    assert counts.unique().tolist() == [num_examples // distinct]
+    assert not torch.equal(gate(ones).detach(), drawn)
+
+
+@pytest.mark.parametrize("draws", [None, 2])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (6, 3), (4, 3, 2), (4, 3, 2, 2)])
+def test_the_gradient_of_the_inputs_is_what_multiplied_them(
+    shape: tuple[int, ...], draws: int | None
+) -> None:
+    gate = BernoulliGate(3, estimator=IntegratedGates(draws=draws)).train()
     inputs = torch.rand(shape, requires_grad=True)
     outputs = gate(inputs)
     assert outputs.shape == inputs.shape

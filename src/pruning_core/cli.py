@@ -24,9 +24,9 @@ _OPERATING_POINTS = """\
 operating points, and what each was asked for (test error at weights kept, mean of ten seeds);
 what was found is in results/operating-points.csv:
   train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
-  train lenet-300-100 --gate-inputs --log-gamma 55     1.8 %  at 5 %
+  train lenet-300-100 --gate-inputs --log-gamma 56     1.8 %  at 5 %
   train lenet-5                                        0.75 % at 7 %
-  train lenet-5 --log-gamma 320                        0.95 % at 1.5 %
+  train lenet-5 --log-gamma 380,380,120 --epochs 40    0.95 % at 1.5 %
 """
 
 

@@ -90,32 +90,39 @@ class IntegratedGates(Estimator):
 
     Args:
         fraction: of the multipliers that are uniform, in (0, 1].
-        shared: draw once for the whole batch rather than for each example. On a small network
-            this saves much of the cost of a gate; the estimate is only a little noisier, and the
-            gradient of the weights more so.
+        draws: by default every example has a draw of its own. On a small network a gate costs
+            less when the examples of a batch share so many independent draws evenly; batches
+            that cannot be shared out evenly keep to the default.
 
     Raises:
-        ValueError: if ``fraction`` is out of range.
+        ValueError: if ``fraction`` or ``draws`` is out of range.
     """
 
     unbiased = False
     forward_passes = 1
 
-    def __init__(self, fraction: float = 0.25, *, shared: bool = False) -> None:
+    def __init__(self, fraction: float = 0.25, *, draws: int | None = None) -> None:
         if not 0.0 < fraction <= 1.0:
             raise ValueError(f"fraction is {fraction}; a number in (0, 1] was expected")
+        if draws is not None and draws < 1:
+            raise ValueError(f"draws is {draws}; at least 1 was expected, or None")
         self.fraction = fraction
-        self.shared = shared
+        self.draws = draws
 
     def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        if not self.shared:
-            theta = theta.expand(inputs.shape[0], -1)
+        num_examples = inputs.shape[0]
+        draws = self.draws
+        if draws is None or num_examples % draws:
+            draws = max(num_examples, 1)
+        values = broadcast(self._draw(theta.expand(draws, -1)), inputs)
+        return (inputs.unflatten(0, (num_examples // draws, draws)) * values).flatten(0, 1)
+
+    def _draw(self, theta: Tensor) -> Tensor:
         now = theta.detach()
         chosen, uniform = torch.rand(2, *theta.shape, dtype=theta.dtype, device=theta.device)
         chosen = chosen.lt(self.fraction).to(now)
         values = torch.lerp(uniform.lt(now).to(now), uniform, chosen)
-        values = torch.addcmul(values, chosen, theta - now, value=1 / self.fraction)
-        return inputs * broadcast(values, inputs)
+        return torch.addcmul(values, chosen, theta - now, value=1 / self.fraction)
 
 
 class _ScoreFunction(Estimator):
@@ -224,7 +231,7 @@ class ExactSum(_ScoreFunction):
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "integrated": IntegratedGates,
-    "integrated-shared": lambda: IntegratedGates(shared=True),
+    "integrated-shared": lambda: IntegratedGates(draws=8),
     "straight-through": StraightThrough,
     "reinforce": Reinforce,
     "disarm": DisARM,

@@ -81,7 +81,7 @@ class Settings:
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.0
-    log_gamma: tuple[float, ...] = (30.0,)
+    log_gamma: tuple[float, ...] = (28.0,)
     gate_inputs: bool = False
     gate_features: bool = False
     theta: float = 0.9
