@@ -60,7 +60,9 @@ def main() -> None:
     rows = [row(path) for path in sorted(RUNS.glob("*/summary.json"))]
     RESULTS.parent.mkdir(exist_ok=True)
     write_atomically(RESULTS, pd.DataFrame(rows).to_csv(index=False).encode())
-    print(verdicts(pd.read_csv(RESULTS)))
+    text = verdicts(pd.read_csv(RESULTS))
+    write_atomically(RESULTS.with_suffix(".txt"), f"{text}\n".encode())
+    print(text)
 
 
 def run(name: str, seed: int) -> None:

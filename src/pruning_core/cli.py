@@ -22,7 +22,7 @@ from pruning_core.training import SUMMARY_FILE, ProgressBar, TrainingError, reco
 
 _OPERATING_POINTS = """\
 operating points, and what each was asked for (test error at weights kept, mean of ten seeds);
-what was found is in results/operating-points.csv:
+what was found is in results/operating-points.txt:
   train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
   train lenet-300-100 --gate-inputs --log-gamma 56     1.8 %  at 5 %
   train lenet-5                                        0.75 % at 7 %
