@@ -110,7 +110,8 @@ def test_it_loads_and_runs_where_pruning_core_cannot_be_imported(tmp_path: Path)
     """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     outputs = torch.load(tmp_path / "outputs.pt")
-    assert all(torch.equal(outputs[name], model(IMAGES)) for name, model in models.items())
+    # Another process may use another number of threads, and so add up in another order.
+    torch.testing.assert_close(outputs, {name: model(IMAGES) for name, model in models.items()})
 
 
 @pytest.mark.parametrize("name", ["LeNet-300-100", "stranger"])
