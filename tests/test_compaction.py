@@ -304,6 +304,30 @@ def test_layers_know_their_new_sizes(mnist: Dataset) -> None:
     assert (hidden.in_features, hidden.out_features) == (4 * 25, 8)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("case", ["LeNet-5", "stranger"])
+def test_parameters_and_state_keep_their_memory_layout(
+    case: str, layout: torch.memory_format, mnist: Dataset
+) -> None:
+    # Convolutions read their layout from the strides of the weights, the first one's with a
+    # single input channel too: losing them there made the rest of training 1.4 times slower.
+    model, keep, _ = CASES[case]()
+    model.to(memory_format=layout)
+    optimizer = OPTIMIZERS["Adam fused"](list(model.parameters()))
+    images = mnist.train_images[:8]
+    F.cross_entropy(model(images), mnist.train_labels[:8]).backward()
+    optimizer.step()
+    assert compact_(model, {name: ~mask for name, mask in keep.items()}, images, optimizer) > 0
+    for name, parameter in model.named_parameters():
+        fresh = torch.empty(
+            parameter.shape,
+            memory_format=layout if parameter.dim() == 4 else torch.contiguous_format,
+        )
+        assert parameter.stride() == fresh.stride(), name
+        for state in optimizer.state[parameter].values():
+            assert state.dim() == 0 or state.stride() == fresh.stride(), name
+
+
 def test_a_second_compaction_continues_the_original_numbering(mnist: Dataset) -> None:
     torch.manual_seed(0)
     model = lenet_300_100((6, 5), gate_inputs=True)

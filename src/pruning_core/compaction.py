@@ -377,8 +377,13 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def _gather(tensor: Tensor, numbers: Tensor) -> Tensor:
-    """The numbered entries, in the memory layout of the tensor: fused optimizers rely on it."""
+    """The numbered entries, in the memory layout of the tensor: fused optimizers rely on it.
+
+    Convolutions take theirs from the strides, even where one input channel makes two layouts alike.
+    """
     entries = tensor.reshape(-1)[numbers.to(tensor.device)]
-    if tensor.dim() == 4 and not tensor.is_contiguous():
-        entries = entries.contiguous(memory_format=torch.channels_last)
+    if tensor.dim() == 4:
+        channels_last = torch.empty_like(tensor, device="meta", memory_format=torch.channels_last)
+        if tensor.stride() == channels_last.stride():
+            return torch.empty_like(entries, memory_format=torch.channels_last).copy_(entries)
     return entries
