@@ -1,0 +1,273 @@
+"""Tests of pruning_core.halo: closed forms against autograd, and against numerical minimisation."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from pruning_core.halo import (
+    PULL_LIMIT,
+    Halo,
+    bridge_scale,
+    bridge_shrink,
+    bridge_threshold,
+    halo_marginal,
+    optimal_coefficient,
+)
+from pruning_core.models import lenet_5
+
+prices = st.floats(1e-6, 10.0)
+sizes = st.floats(-50.0, 50.0)
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 7), nn.ReLU(), nn.Linear(7, 3)
+    )
+
+
+def written_out(halo: Halo) -> Tensor:
+    """P by its formula, for autograd to differentiate."""
+    weights = torch.cat([w.reshape(-1) for w in halo.weights])
+    total = halo.coefficients.abs().sum()
+    if halo.budget is not None:
+        total = (total - halo.budget).abs()
+    return halo.xi * (weights.abs() / halo.coefficients.square()).sum() + halo.psi * total
+
+
+def gradients(halo: Halo) -> list[Tensor]:
+    found = [p.grad for p in (halo.coefficients, *halo.weights)]
+    for parameter in (halo.coefficients, *halo.weights):
+        parameter.grad = None
+    return [g.clone() for g in found if g is not None]
+
+
+@pytest.mark.parametrize("budget", [None, 10.0, 1e6])
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_both_gradients_are_those_of_autograd(
+    budget: float | None, biases: bool, layout: torch.memory_format
+) -> None:
+    model = small_net().to(memory_format=layout)
+    halo = Halo(model, 0.03, 0.2, biases=biases, budget=budget)
+    halo.coefficients.data.uniform_(0.1, 2.0)
+    written_out(halo).backward()
+    expected = gradients(halo)
+    halo.backward()
+    torch.testing.assert_close(gradients(halo), expected, rtol=1e-6, atol=1e-6)
+    (3 * halo()).backward()
+    tripled = [3 * g for g in expected]
+    torch.testing.assert_close(gradients(halo), tripled, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(halo().detach(), written_out(halo).detach())
+
+
+def test_the_gradient_is_the_finite_difference() -> None:
+    model = small_net().double()
+    halo = Halo(model, 0.03, 0.2)
+    halo.coefficients.data.uniform_(0.3, 2.0)
+    halo.backward()
+    of_coefficients, *of_weights = gradients(halo)
+    for parameter, gradient in zip(
+        (halo.coefficients, *halo.weights), (of_coefficients, *of_weights), strict=True
+    ):
+        flat, slope = parameter.data.view(-1), gradient.view(-1)
+        for index in (0, flat.numel() // 2, flat.numel() - 1):
+            values = []
+            for change in (1e-6, -2e-6):
+                flat[index] += change
+                values.append(float(halo.value()))
+            flat[index] += 1e-6
+            assert float(slope[index]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
+
+
+def test_gradients_are_added_to_those_of_the_loss() -> None:
+    model = small_net()
+    halo = Halo(model, 0.03, 0.2)
+    halo.backward()
+    expected = gradients(halo)
+    halo.backward()
+    halo.backward()
+    torch.testing.assert_close(gradients(halo), [2 * g for g in expected])
+
+
+@given(weight=sizes, xi=prices, psi=prices)
+def test_the_optimal_coefficient_minimises_the_penalty(
+    weight: float, xi: float, psi: float
+) -> None:
+    def penalty(log_coefficient: float) -> float:
+        coefficient = math.exp(log_coefficient)
+        return xi * abs(weight) / coefficient**2 + psi * coefficient
+
+    w = torch.tensor(weight, dtype=torch.float64)
+    marginal = float(halo_marginal(w, xi, psi))
+    if weight == 0.0:
+        assert marginal == 0.0
+        return
+    best = float(optimal_coefficient(w, xi, psi))
+    found = minimize_scalar(penalty, bracket=(math.log(best) - 1, math.log(best) + 2))
+    assert math.log(best) == pytest.approx(found.x, abs=1e-4)
+    assert marginal == pytest.approx(found.fun, rel=1e-9)
+    assert marginal == pytest.approx(penalty(math.log(best)), rel=1e-9)
+
+
+@given(value=st.floats(-20.0, 20.0), scale=st.floats(1e-4, 10.0))
+def test_the_thresholding_rule_minimises_its_objective(value: float, scale: float) -> None:
+    def objective(weight: float) -> float:
+        return 0.5 * (weight - value) ** 2 + scale * abs(weight) ** (1 / 3)
+
+    found = float(bridge_shrink(torch.tensor(value, dtype=torch.float64), scale))
+    grid = torch.linspace(-abs(value), abs(value), 2001, dtype=torch.float64)
+    assert (
+        objective(found)
+        <= float((0.5 * (grid - value).square() + scale * grid.abs().pow(1 / 3)).min()) + 1e-9
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 4.0])
+def test_at_the_threshold_zero_and_the_jump_are_worth_the_same(scale: float) -> None:
+    threshold, jump = bridge_threshold(scale)
+    at_jump = 0.5 * (jump - threshold) ** 2 + scale * jump ** (1 / 3)
+    assert at_jump == pytest.approx(0.5 * threshold**2)
+    below, above = torch.tensor([0.999, 1.001], dtype=torch.float64) * threshold
+    assert float(bridge_shrink(below, scale)) == 0.0
+    assert float(bridge_shrink(above, scale)) == pytest.approx(jump, rel=0.1)
+    assert float(bridge_shrink(-above, scale)) == -float(bridge_shrink(above, scale))
+
+
+def test_large_values_are_hardly_shrunk_and_zero_price_shrinks_nothing() -> None:
+    values = torch.tensor([-300.0, -0.5, 0.0, 0.5, 300.0], dtype=torch.float64)
+    assert torch.equal(bridge_shrink(values, 0.0), values)
+    assert float(bridge_shrink(values, 1.0)[-1]) == pytest.approx(300 - 300 ** (-2 / 3) / 3)
+
+
+@given(st.lists(st.tuples(sizes, sizes), min_size=1, max_size=30), prices, prices)
+def test_the_marginal_is_a_penalty(pairs: list[tuple[float, float]], xi: float, psi: float) -> None:
+    first, second = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+    value = halo_marginal(first, xi, psi)
+    assert bool((value >= 0).all())
+    assert torch.equal(halo_marginal(-first, xi, psi), value)
+    larger = first.abs() >= second.abs()
+    assert bool((value >= halo_marginal(second, xi, psi))[larger].all())
+
+
+@pytest.mark.parametrize("initial", [1e-6, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("weight", [0.0, 1e-30, 1.0, 1e6])
+@pytest.mark.parametrize("proximal", [False, True])
+def test_no_step_is_infinite_from_extreme_starts(
+    initial: float, weight: float, proximal: bool
+) -> None:
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.weight, weight)
+    halo = Halo(model, 1e-5, 1e-4, initial=initial, proximal=proximal)
+    optimizer = torch.optim.SGD([model.weight, *halo.parameters()], 0.1)
+    for _ in range(50):
+        optimizer.zero_grad()
+        halo.backward()
+        before = halo.coefficients.detach().clone()
+        optimizer.step()
+        moved = (halo.coefficients.detach() - before).abs().max()
+        assert float(moved) <= 0.11 * PULL_LIMIT * halo.psi
+        if proximal:
+            halo.shrink_(0.1)
+        assert bool(model.weight.isfinite().all())
+    assert math.isfinite(float(halo.value()))
+    assert bool((halo.coefficients >= halo.floor).all())
+
+
+@pytest.mark.parametrize("weight", [0.3, -2.0])
+def test_coefficients_settle_at_their_optimum(weight: float) -> None:
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, weight)
+    halo = Halo(model, 0.02, 0.1, initial=3.0)
+    optimizer = torch.optim.SGD(halo.parameters(), 0.05)
+    for _ in range(3000):
+        optimizer.zero_grad()
+        halo.backward()
+        optimizer.step()
+    expected = optimal_coefficient(model.weight.detach().flatten(), 0.02, 0.1)
+    torch.testing.assert_close(halo.coefficients.detach(), expected, rtol=1e-3, atol=0.0)
+    assert float(halo.value()) == pytest.approx(
+        bridge_scale(0.02, 0.1) * abs(weight) ** (1 / 3), rel=1e-5
+    )
+
+
+def test_the_budget_holds_the_sum_of_the_coefficients() -> None:
+    halo = Halo(small_net(), 1e-9, 1.0, budget=50.0)
+    optimizer = torch.optim.SGD(halo.parameters(), 1e-3)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        halo.backward()
+        optimizer.step()
+    assert float(halo.coefficients.detach().sum()) == pytest.approx(50.0, abs=1.0)
+
+
+def test_the_proximal_step_is_soft_thresholding_with_each_weights_own_threshold() -> None:
+    model = nn.Linear(4, 1, bias=False)
+    model.weight.data = torch.tensor([[0.5, -0.5, 0.001, -3.0]])
+    halo = Halo(model, 0.1, 1.0, proximal=True)
+    halo.coefficients.data = torch.tensor([1.0, 0.5, 1.0, 2.0])
+    halo.shrink_(2.0)
+    expected = torch.tensor([[0.3, 0.0, 0.0, -2.95]])
+    torch.testing.assert_close(model.weight.detach(), expected)
+    assert int((model.weight == 0).sum()) == 2
+    halo.backward()
+    assert model.weight.grad is None
+
+
+def test_only_a_proximal_penalty_shrinks() -> None:
+    with pytest.raises(RuntimeError, match="proximal=True"):
+        Halo(nn.Linear(2, 2), 1.0, 1.0).shrink_(0.1)
+
+
+def test_weights_with_little_use_vanish_and_others_stay() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(200, 20)
+    truth = torch.zeros(20)
+    truth[:3] = torch.tensor([2.0, -1.5, 1.0])
+    targets = inputs @ truth + 0.1 * torch.randn(200)
+    model = nn.Linear(20, 1, bias=False)
+    halo = Halo(model, 0.02, 0.02, proximal=True)
+    optimizer = torch.optim.SGD([*model.parameters(), *halo.parameters()], 0.05)
+    for _ in range(3000):
+        optimizer.zero_grad()
+        F.mse_loss(model(inputs).squeeze(1), targets).backward()
+        halo.backward()
+        optimizer.step()
+        halo.shrink_(0.05)
+    found = model.weight.detach().squeeze(0)
+    assert found.nonzero().flatten().tolist() == [0, 1, 2]
+    torch.testing.assert_close(found[:3], truth[:3], rtol=0.1, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"xi": 0.0}, "xi is 0.0; a finite number above 0"),
+        ({"psi": -1.0}, "psi is -1.0"),
+        ({"psi": math.nan}, "psi is nan"),
+        ({"initial": math.inf}, "initial is inf"),
+        ({"floor": 0.0}, "floor is 0.0"),
+        ({"budget": -1.0}, "budget is -1.0"),
+    ],
+)
+def test_a_number_out_of_range_is_named(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Halo(nn.Linear(2, 2), **({"xi": 1.0, "psi": 1.0} | change))  # type: ignore[arg-type]
+
+
+def test_a_model_without_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="ReLU has no parameter to penalise"):
+        Halo(nn.ReLU(), 1.0, 1.0)
+
+
+def test_every_weight_has_one_coefficient() -> None:
+    model = lenet_5(gated=False)
+    assert Halo(model, 1.0, 1.0).coefficients.numel() == 430_500
+    assert Halo(model, 1.0, 1.0, biases=True).coefficients.numel() == 431_080
+    assert len(list(Halo(model, 1.0, 1.0).parameters())) == 1
