@@ -1,6 +1,7 @@
 """Tests of pruning_core.halo: closed forms against autograd, and against numerical minimisation."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_the_optimal_coefficient_minimises_the_penalty(
         assert marginal == 0.0
         return
     best = float(optimal_coefficient(w, xi, psi))
-    found = minimize_scalar(penalty, bracket=(math.log(best) - 1, math.log(best) + 2))
+    found: Any = minimize_scalar(penalty, bracket=(math.log(best) - 1, math.log(best) + 2))
     assert math.log(best) == pytest.approx(found.x, abs=1e-4)
     assert marginal == pytest.approx(found.fun, rel=1e-9)
     assert marginal == pytest.approx(penalty(math.log(best)), rel=1e-9)

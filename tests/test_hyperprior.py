@@ -1,6 +1,7 @@
 """Tests of pruning_core.hyperprior, against quadrature and numerical minimisation by scipy."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def kl(theta: float, x: float) -> float:
 def minimise(prior: HyperPrior, theta: float) -> tuple[float, float]:
     """min over π of KL(θ ‖ π) − log p(π), and the logit of π at the minimum."""
     reach = 60 + (prior.log_gamma if isinstance(prior, Flattening) else 0)
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda x: kl(theta, x) - log_density(prior, x),
         bounds=(-reach, reach),
         method="bounded",

@@ -221,8 +221,9 @@ class _Penalty(torch.autograd.Function):
         return halo.value()
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         halo: Halo = ctx.halo
+        (upstream,) = grad_outputs
         slopes, flat = halo._slopes()
         scale = 0.0 if halo.proximal else halo.xi * upstream
         of_weights = [scale * slope for slope in slopes]
