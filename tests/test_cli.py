@@ -1,6 +1,8 @@
 """Tests of pruning_core.cli: real runs, the files they leave, and errors of one line."""
 
 import json
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,10 @@ import torch
 
 from pruning_core import __version__
 from pruning_core.cli import main
+from pruning_core.models import MODELS
 from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
 
+STUDY = Path(__file__).parents[1] / "studies" / "operating_points.py"
 PROGRAM = Path(sys.executable).with_name("pruning-core")
 FEW = ["--epochs", "2", "--bernoulli-epochs", "1", "--device", "cpu"]
 
@@ -350,11 +354,14 @@ def test_cuda_is_refused_where_there_is_none(
     assert_refused(code, capsys, "torch finds no GPU; use --device cpu")
 
 
-def test_help_names_two_operating_points_of_each_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_operating_points_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    points = runpy.run_path(str(STUDY))["POINTS"]
+    assert {point.arguments.split()[0] for point in points.values()} == set(MODELS)
     assert call("train", "--help") == 0
-    points = capsys.readouterr().out.partition("operating points")[2]
-    assert points.count("train lenet-300-100 --gate-inputs") >= 2
-    assert points.count("train lenet-5") >= 2
+    text = " ".join(capsys.readouterr().out.partition("operating points")[2].split())
+    for point in points.values():
+        asked = rf"{point.error_percent} % +at {point.weights_percent:g} %"
+        assert re.search(rf"train {re.escape(point.arguments)} {asked}", text), point
 
 
 def test_help_names_every_flag(

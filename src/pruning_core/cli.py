@@ -26,7 +26,8 @@ what was found is in results/operating-points.txt:
   train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
   train lenet-300-100 --gate-inputs --log-gamma 56     1.8 %  at 5 %
   train lenet-5                                        0.75 % at 7 %
-  train lenet-5 --log-gamma 380,380,120 --epochs 40    0.95 % at 1.5 %
+  train lenet-5 --log-gamma 380,380,120 --ramp-epochs 6
+                                                       0.95 % at 1.5 %
 """
 
 
@@ -96,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
     command.add_argument("--theta-step", type=float, help="step on θ of a unit worth nothing")
     command.add_argument("--bernoulli-epochs", type=int, help="epochs during which θ moves")
+    command.add_argument(
+        "--ramp-epochs", type=float, help="epochs over which the price of a unit rises to log γ"
+    )
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -126,6 +130,7 @@ def _train(options: argparse.Namespace) -> int:
             "estimator",
             "theta_step",
             "bernoulli_epochs",
+            "ramp_epochs",
         )
         if getattr(options, name) is not None
     }
