@@ -485,13 +485,13 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
     if model == "lenet-5":
         base = replace(
             base,
-            epochs=50,
-            bernoulli_epochs=26,
+            epochs=60,
+            bernoulli_epochs=42,
             ramp_epochs=1.0,
             theta_step=1 / 500,
             estimator="integrated",
-            log_gamma=(100.0, 150.0, 25.0),
-            weight_decay=5.0,
+            log_gamma=(100.0, 170.0, 25.0),
+            weight_decay=4.0,
         )
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
