@@ -43,7 +43,12 @@ POINTS = {
     "lenet-300-100": Point("lenet-300-100 --gate-inputs", 1.5, 10.0),
     "lenet-300-100-small": Point("lenet-300-100 --gate-inputs --log-gamma 56", 1.8, 5.0),
     "lenet-5": Point("lenet-5", 0.75, 7.0),
-    "lenet-5-small": Point("lenet-5 --log-gamma 380,380,120 --ramp-epochs 6", 0.95, 1.5),
+    "lenet-5-small": Point(
+        "lenet-5 --log-gamma 380,380,120 --epochs 40 --bernoulli-epochs 30 --ramp-epochs 6 "
+        "--theta-step 1/650 --weight-decay 0",
+        0.95,
+        1.5,
+    ),
 }
 UNDECIDED_PERCENT, SAMPLING_GAP, WEIGHTS_SPREAD = 1.0, 0.05, 0.10
 

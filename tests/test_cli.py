@@ -6,14 +6,16 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
 from pruning_core import __version__
-from pruning_core.cli import main
+from pruning_core.cli import _parser, _settings, main
 from pruning_core.models import MODELS
 from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
 
@@ -218,6 +220,7 @@ BAD = {
     "empty batches": (["train", "lenet-5", "--batch-size", "0"], "batch_size is 0"),
     "standing still": (["train", "lenet-5", "--learning-rate", "0"], "learning_rate is 0.0"),
     "a leap of theta": (["train", "lenet-5", "--theta-step", "2"], "theta_step is 2.0"),
+    "a fraction of nothing": (["train", "lenet-5", "--theta-step", "1/0"], "'1/0' is not a number"),
     "a seed beyond 64 bits": (["train", "lenet-5", "--seed", "99999999999999999999"], "seed"),
     "too long a phase": (
         ["train", "lenet-5", "--epochs", "2", "--bernoulli-epochs", "3"],
@@ -362,6 +365,22 @@ def test_help_names_the_operating_points_of_the_study(capsys: pytest.CaptureFixt
     for point in points.values():
         asked = rf"{point.error_percent} % +at {point.weights_percent:g} %"
         assert re.search(rf"train {re.escape(point.arguments)} {asked}", text), point
+
+
+@pytest.mark.parametrize("flag", ["1/650", f"{1 / 650!r}"])
+def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
+    options = _parser().parse_args(["train", "lenet-5", "--theta-step", flag])
+    assert _settings(options).theta_step == 1 / 650
+
+
+def test_the_recorded_results_have_the_settings_that_their_commands_give() -> None:
+    points = runpy.run_path(str(STUDY))["POINTS"]
+    results = pd.read_csv(STUDY.parents[1] / "results" / "operating-points.csv")
+    assert set(results["point"]) == set(points)
+    for name, seed, recorded in results[["point", "seed", "settings"]].itertuples(index=False):
+        command = ["train", *points[name].arguments.split(), "--seed", str(seed)]
+        now = json.loads(json.dumps(asdict(_settings(_parser().parse_args(command)))))
+        assert {key: now[key] for key in json.loads(recorded)} == json.loads(recorded), name
 
 
 def test_help_names_every_flag(

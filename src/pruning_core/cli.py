@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,14 @@ from pruning_core.export import ModelFileError, load_model
 from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import MODELS
-from pruning_core.training import SUMMARY_FILE, ProgressBar, TrainingError, recommended, train
+from pruning_core.training import (
+    SUMMARY_FILE,
+    ProgressBar,
+    Settings,
+    TrainingError,
+    recommended,
+    train,
+)
 
 _OPERATING_POINTS = """\
 operating points, and what each was asked for (test error at weights kept, mean of ten seeds);
@@ -26,7 +34,8 @@ what was found is in results/operating-points.txt:
   train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
   train lenet-300-100 --gate-inputs --log-gamma 56     1.8 %  at 5 %
   train lenet-5                                        0.75 % at 7 %
-  train lenet-5 --log-gamma 380,380,120 --ramp-epochs 6
+  train lenet-5 --log-gamma 380,380,120 --epochs 40 --bernoulli-epochs 30
+        --ramp-epochs 6 --theta-step 1/650 --weight-decay 0
                                                        0.95 % at 1.5 %
 """
 
@@ -95,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         "--gate-features", action="store_true", help="prune lenet-5's 800 flattened features too"
     )
     command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
-    command.add_argument("--theta-step", type=float, help="step on θ of a unit worth nothing")
+    command.add_argument(
+        "--theta-step",
+        type=_fraction,
+        metavar="X",
+        help="step on θ of a unit worth nothing; 1/500 is understood",
+    )
     command.add_argument("--bernoulli-epochs", type=int, help="epochs during which θ moves")
     command.add_argument(
         "--ramp-epochs", type=float, help="epochs over which the price of a unit rises to log γ"
@@ -116,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(options: argparse.Namespace) -> int:
+def _settings(options: argparse.Namespace) -> Settings:
     changes = {
         name: getattr(options, name)
         for name in (
@@ -134,13 +148,17 @@ def _train(options: argparse.Namespace) -> int:
         )
         if getattr(options, name) is not None
     }
-    settings = recommended(
+    return recommended(
         options.model,
         options.method,
         gate_inputs=options.gate_inputs,
         gate_features=options.gate_features,
         **changes,
     )
+
+
+def _train(options: argparse.Namespace) -> int:
+    settings = _settings(options)
     out = options.out or Path("runs") / f"{settings.model}-{settings.method}-{settings.seed}"
     device = _device(options.device)
     dataset = load(options.dataset, options.data, split=options.split, device=device)
@@ -200,6 +218,13 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number, or numbers with commas between them"
         ) from error
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number or a fraction") from error
 
 
 def _device(name: str) -> torch.device:
