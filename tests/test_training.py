@@ -21,6 +21,7 @@ from pruning_core.data import Dataset
 from pruning_core.export import WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import error_percent
+from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
 from pruning_core.training import (
     CHECKPOINT_FILE,
     SUMMARY_FILE,
@@ -51,6 +52,11 @@ VARIANTS = {
     "no deterministic epochs": replace(QUICK, epochs=4),
     "dense, with weight decay": replace(QUICK, method="dense", epochs=3, bernoulli_epochs=1,
                                         weight_decay=2.0, schedule="step"),
+    "HALO": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1, optimizer="sgd",
+                    learning_rate=0.02, xi=1e-4, psi=1e-3),
+    "HALO, proximal steps": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
+                                    optimizer="sgd", learning_rate=0.02, xi=1e-3, psi=1e-2,
+                                    proximal=True),
     "a price that rises": replace(QUICK, ramp_epochs=2.5, epochs=4, bernoulli_epochs=4),
     "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
     "REINFORCE": replace(QUICK, estimator="reinforce", epochs=3, bernoulli_epochs=2),
@@ -278,7 +284,7 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
     assert summary == json.loads(json.dumps(run.summary))
     tensors = load_file(run.directory / WEIGHTS_FILE)
     weights = [t for key, t in tensors.items() if key.endswith("weight")]
-    assert summary["weights_kept"] == sum(t.numel() for t in weights)
+    assert summary["weights_kept"] == sum(int(t.count_nonzero()) for t in weights)
     assert summary["architecture"][-1] == weights[-1].shape[1]
     model = load_model(run.directory)
     error = error_percent(model, run.dataset.eval_images, run.dataset.eval_labels)
@@ -292,6 +298,20 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
     assert run.settings == Settings(
         **{**summary["settings"], "log_gamma": tuple(summary["settings"]["log_gamma"])}
     )
+
+
+def test_halo_ends_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
+    for name in ("HALO", "HALO, proximal steps"):
+        run = runs[name]
+        summary = run.summary
+        kept = summary["weights_kept"] / summary["weights_total"]
+        assert 0 < kept < 0.95
+        assert summary["architecture"] == summary["architecture_dense"]
+        assert list(summary["sparsity_curve"]) == [f"{zeros:g}" for zeros in ZEROS_PERCENT]
+        weights = load_file(run.directory / WEIGHTS_FILE)["fc1.weight"]
+        assert float(weights[weights != 0].abs().min()) >= TOLERANCE
+        for record in run.trajectory:
+            assert record["penalty"] > 0
 
 
 def test_units_leave_while_it_trains_and_none_come_back(runs: dict[str, Run]) -> None:
@@ -504,7 +524,7 @@ def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> N
     ("changes", "message"),
     [
         ({"model": "vgg"}, "unknown model 'vgg'; expected one of lenet-300-100, lenet-5"),
-        ({"method": "magic"}, "unknown method 'magic'; expected one of bernoulli, dense"),
+        ({"method": "magic"}, "unknown method 'magic'; expected one of bernoulli, dense, halo"),
         ({"schedule": "linear"}, "unknown schedule 'linear'; expected one of cosine, step"),
         ({"estimator": "arm"}, "unknown estimator 'arm'; expected one of integrated"),
         ({"epochs": 0, "bernoulli_epochs": 0}, "epochs is 0; expected at least 1"),
@@ -539,6 +559,9 @@ def test_the_recommended_settings_are_the_defaults_and_scale_with_the_epochs() -
     assert half.bernoulli_epochs == pytest.approx(Settings().bernoulli_epochs / 2, abs=1)
     assert recommended("lenet-5").model == "lenet-5"
     assert recommended("lenet-5", epochs=1).bernoulli_epochs == 1
-    assert recommended("lenet-5", "dense", epochs=10, bernoulli_epochs=2).bernoulli_epochs == 2
+    assert recommended("lenet-5", epochs=10, bernoulli_epochs=2).bernoulli_epochs == 2
+    message = "log_gamma does not apply to the method dense; it is for bernoulli"
+    with pytest.raises(ValueError, match=message):
+        recommended("lenet-5", "dense", log_gamma=(3.0,))
     with pytest.raises(ValueError, match=r"unknown settings \['lr'\]"):
         recommended("lenet-5", lr=1)

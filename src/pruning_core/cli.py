@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, help="of every random draw (default: 0)")
     command.add_argument("--epochs", type=int)
     command.add_argument("--batch-size", type=int)
+    command.add_argument("--optimizer", help="adam, or sgd with momentum 0.9")
     command.add_argument("--learning-rate", type=float)
     command.add_argument("--schedule", help="cosine or step")
     command.add_argument("--weight-decay", type=float, help="λ of (λ/2)‖W‖², in nats")
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--ramp-epochs", type=float, help="epochs over which the price of a unit rises to log γ"
     )
+    command.add_argument("--xi", type=float, help="ξ of halo, price of the weights")
+    command.add_argument("--psi", type=float, help="ψ of halo, price of the coefficients")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -137,6 +140,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             "seed",
             "epochs",
             "batch_size",
+            "optimizer",
             "learning_rate",
             "schedule",
             "weight_decay",
@@ -145,16 +149,13 @@ def _settings(options: argparse.Namespace) -> Settings:
             "theta_step",
             "bernoulli_epochs",
             "ramp_epochs",
+            "xi",
+            "psi",
         )
         if getattr(options, name) is not None
     }
-    return recommended(
-        options.model,
-        options.method,
-        gate_inputs=options.gate_inputs,
-        gate_features=options.gate_features,
-        **changes,
-    )
+    changes |= {name: True for name in ("gate_inputs", "gate_features") if getattr(options, name)}
+    return recommended(options.model, options.method, **changes)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -202,6 +203,9 @@ def _table(summary: dict[str, Any]) -> str:
         f"{summary['split']} error {summary['test_error_percent']:.2f} % after "
         f"{summary['epochs']} epochs, {summary['seconds']:.0f} s"
     )
+    if "sparsity_curve" in summary:
+        curve = summary["sparsity_curve"].items()
+        lines.append("error by zeros: " + ", ".join(f"{e:.2f} % at {z} %" for z, e in curve))
     if "undecided" in summary:
         lines.append(
             f"when the Bernoulli phase ended: {summary['undecided']} units undecided, error "

@@ -11,7 +11,9 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
+from pruning_core.halo import Halo
 from pruning_core.metrics import error_percent
+from pruning_core.sparsity import TOLERANCE, make_permanent_, prune_below_, sparsity_curve
 
 if TYPE_CHECKING:
     from pruning_core.training import Trainer
@@ -22,12 +24,19 @@ class Dense:
 
     gated = False
 
+    settings: frozenset[str] = frozenset()
+    """Names of the settings that only some methods read, and this one does."""
+
     def start(self, trainer: Trainer) -> None:
         """Called with a fresh trainer, and again when a checkpoint has been loaded.
 
         Raises:
             ValueError: if the settings do not fit the model.
         """
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer is to train beside the model; known once the method has started."""
+        return []
 
     def is_settled(self, trainer: Trainer) -> bool:
         """Whether the gates have already been taken out of the model."""
@@ -66,6 +75,20 @@ class Bernoulli(Dense):
     """
 
     gated = True
+    settings = frozenset(
+        {
+            "log_gamma",
+            "gate_inputs",
+            "gate_features",
+            "theta",
+            "theta_step",
+            "smoothing",
+            "estimator",
+            "bernoulli_epochs",
+            "ramp_epochs",
+            "compact",
+        }
+    )
 
     def __init__(self) -> None:
         self.pruner: BernoulliPruner | None = None
@@ -165,5 +188,58 @@ class Bernoulli(Dense):
         self.pruner = None
 
 
-METHODS: dict[str, type[Dense]] = {"bernoulli": Bernoulli, "dense": Dense}
+class HaloPenalty(Dense):
+    """HALO: the optimizer learns the weights and their coefficients together, to the last step.
+
+    Every parameter is penalised, as in the paper's MNIST code. At the end, weights smaller than
+    ``TOLERANCE`` become zeros; nothing is trained after that.
+    """
+
+    settings = frozenset({"xi", "psi", "proximal"})
+
+    def __init__(self) -> None:
+        self.halo: Halo | None = None
+
+    def start(self, trainer: Trainer) -> None:
+        settings = trainer.settings
+        self.halo = Halo(
+            trainer.model, settings.xi, settings.psi, biases=True, proximal=settings.proximal
+        )
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [] if self.halo is None else [self.halo.coefficients]
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super().backward(model, images, labels)
+        assert self.halo is not None
+        self.halo.backward()
+        return loss
+
+    def after_step(self, trainer: Trainer) -> None:
+        assert self.halo is not None
+        if self.halo.proximal:
+            group = trainer.optimizer.param_groups[0]
+            self.halo.shrink_(group["lr"] / (1 - group["momentum"]))
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        if trainer.epoch + 1 == trainer.settings.epochs:
+            data = trainer.dataset
+            trainer.findings["sparsity_curve"] = sparsity_curve(
+                trainer.model, data.eval_images, data.eval_labels
+            )
+            make_permanent_(prune_below_(trainer.model, TOLERANCE))
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        assert self.halo is not None
+        return {"penalty": float(self.halo.value())}
+
+
+METHODS: dict[str, type[Dense]] = {
+    "bernoulli": Bernoulli,
+    "dense": Dense,
+    "halo": HaloPenalty,
+}
 """Methods by the name the command line gives them."""
+
+METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+"""Settings that only some methods read."""

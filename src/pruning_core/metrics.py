@@ -13,7 +13,12 @@ _LAYERS = (nn.Linear, nn.Conv2d)
 
 def count_weights(model: nn.Module) -> int:
     """Entries of the weight matrices and filters, without biases."""
-    return sum(layer.weight.numel() for layer in _weighted_layers(model))
+    return sum(layer.weight.numel() for layer in weighted_layers(model))
+
+
+def count_nonzero_weights(model: nn.Module) -> int:
+    """Those of :func:`count_weights` that are not zero."""
+    return sum(int(layer.weight.count_nonzero()) for layer in weighted_layers(model))
 
 
 def count_macs(model: nn.Module, example: Tensor) -> int:
@@ -33,7 +38,7 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         per_output = layer.weight[0].numel() + (layer.bias is not None)
         total += per_output * output[0].numel()
 
-    handles = [layer.register_forward_hook(count) for layer in _weighted_layers(model)]
+    handles = [layer.register_forward_hook(count) for layer in weighted_layers(model)]
     try:
         with torch.no_grad(), evaluating(model):
             model(example)
@@ -51,7 +56,7 @@ def architecture(model: nn.Module) -> list[int]:
     """
     units: list[int] = []
     after_linear = False
-    for layer in _weighted_layers(model):
+    for layer in weighted_layers(model):
         if isinstance(layer, nn.Linear):
             units += (
                 [layer.out_features] if after_linear else [layer.in_features, layer.out_features]
@@ -86,5 +91,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _weighted_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+def weighted_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    """The layers whose weights are counted, in the order of the modules."""
     return [module for module in model.modules() if isinstance(module, _LAYERS)]

@@ -30,8 +30,14 @@ from pruning_core.export import (
     write_atomically,
 )
 from pruning_core.gates import BernoulliGate
-from pruning_core.methods import METHODS
-from pruning_core.metrics import architecture, count_macs, count_weights, error_percent
+from pruning_core.methods import METHOD_SETTINGS, METHODS
+from pruning_core.metrics import (
+    architecture,
+    count_macs,
+    count_nonzero_weights,
+    count_weights,
+    error_percent,
+)
 from pruning_core.models import MODELS, build_model
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -54,7 +60,8 @@ class Settings:
         seed: of every random draw.
         epochs: passes over the training set, the deterministic last ones included.
         batch_size: examples a step.
-        learning_rate: of Adam, at its highest.
+        optimizer: "adam", or "sgd" with momentum 0.9.
+        learning_rate: of the optimizer, at its highest.
         schedule: "cosine" to 0, or "step": a tenth after half and after three quarters.
         weight_decay: λ ≥ 0 of (λ/2) ‖W‖², in nats over the training set.
         log_gamma: nats a unit must be worth; one value, or one for each gate in order.
@@ -68,6 +75,9 @@ class Settings:
         ramp_epochs: over which the price of a unit rises from 0 to log γ.
         compact: remove dead units while training; False leaves them masked to the end of the
             Bernoulli phase (for comparison: slower, nothing else).
+        xi: ξ of HALO, price of the weights; see :class:`pruning_core.Halo`.
+        psi: ψ of HALO, price of the coefficients.
+        proximal: HALO takes proximal steps, which end in exact zeros.
 
     Raises:
         ValueError: naming the first value out of range, and what was expected.
@@ -78,6 +88,7 @@ class Settings:
     seed: int = 0
     epochs: int = 90
     batch_size: int = 128
+    optimizer: str = "adam"
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.0
@@ -91,12 +102,16 @@ class Settings:
     bernoulli_epochs: int = 75
     ramp_epochs: float = 0.0
     compact: bool = True
+    xi: float = 1e-5
+    psi: float = 1e-4
+    proximal: bool = False
 
     def __post_init__(self) -> None:
         choices = {
             "model": MODELS,
             "method": METHODS,
             "schedule": ("cosine", "step"),
+            "optimizer": ("adam", "sgd"),
             "estimator": ESTIMATORS,
         }
         for name, known in choices.items():
@@ -118,6 +133,8 @@ class Settings:
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
             "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
+            "xi": (0 < self.xi < math.inf, "a finite number above 0"),
+            "psi": (0 < self.psi < math.inf, "a finite number above 0"),
             "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
         }
         for name, (ok, expected) in ranges.items():
@@ -245,10 +262,10 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.device = self.dataset.train_images.device
         self.model: nn.Module = self._fresh_model()
-        self.optimizer = self._fresh_optimizer()
         self.method = METHODS[self.settings.method]()
         self.steps_per_epoch = -(-len(self.dataset.train_labels) // self.settings.batch_size)
         self.method.start(self)
+        self.optimizer = self._fresh_optimizer()
 
     def fit(self) -> nn.Module:
         """Train to the last epoch; returns the plain network, without gates.
@@ -287,6 +304,7 @@ class Trainer:
             "findings": self.findings,
             "sizes": layer_sizes(self.model),
             "model": self.model.state_dict(),
+            "method": [p.detach() for p in self.method.parameters()],
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device)
@@ -314,12 +332,15 @@ class Trainer:
         resize_(self.model, state["model"], state["sizes"])
         self.model.to(memory_format=torch.channels_last)
         self.model.load_state_dict(state["model"])
+        self.method.start(self)
+        with torch.no_grad():
+            for mine, saved_value in zip(self.method.parameters(), state["method"], strict=True):
+                mine.copy_(saved_value)
         self.optimizer = self._fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
-        self.method.start(self)
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
@@ -339,7 +360,7 @@ class Trainer:
             "epochs": self.epoch,
             "architecture": architecture(plain),
             "architecture_dense": architecture(dense),
-            "weights_kept": count_weights(plain),
+            "weights_kept": count_nonzero_weights(plain),
             "weights_total": count_weights(dense),
             "macs": count_macs(plain, example),
             "macs_dense": count_macs(dense, example),
@@ -395,7 +416,7 @@ class Trainer:
             "loss": loss,
             **self.method.record(self),
             "architecture": architecture(self.model),
-            "weights_kept": count_weights(self.model),
+            "weights_kept": count_nonzero_weights(self.model),
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,
         }
@@ -418,9 +439,15 @@ class Trainer:
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         # λ is in nats over the training set, the loss in nats per example.
         decay = self.settings.weight_decay / len(self.dataset.train_labels)
-        return torch.optim.Adam(
-            self.model.parameters(), self.settings.learning_rate, weight_decay=decay, fused=True
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.parameters()), "weight_decay": decay}
+        ]
+        if self.method.parameters():
+            groups.append({"params": self.method.parameters()})
+        rate = self.settings.learning_rate
+        if self.settings.optimizer == "sgd":
+            return torch.optim.SGD(groups, rate, momentum=0.9, fused=True)
+        return torch.optim.Adam(groups, rate, fused=True)
 
 
 def train(
@@ -482,6 +509,9 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
     if unknown:
         raise ValueError(f"unknown settings {sorted(unknown)}")
     base = Settings(model=model, method=method)
+    for name in changes.keys() & (METHOD_SETTINGS - METHODS[method].settings):
+        readers = ", ".join(key for key, value in METHODS.items() if name in value.settings)
+        raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
     if model == "lenet-5":
         base = replace(
             base,
