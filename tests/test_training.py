@@ -54,6 +54,7 @@ VARIANTS = {
                                         weight_decay=2.0, schedule="step"),
     "HALO": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1, optimizer="sgd",
                     learning_rate=0.02, xi=1e-4, psi=1e-3),
+    "bridge": replace(QUICK, method="bridge", epochs=2, bernoulli_epochs=1, strength=1e-4),
     "HALO, proximal steps": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
                                     optimizer="sgd", learning_rate=0.02, xi=1e-3, psi=1e-2,
                                     proximal=True),
@@ -300,8 +301,8 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
     )
 
 
-def test_halo_ends_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
-    for name in ("HALO", "HALO, proximal steps"):
+def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
+    for name in ("HALO", "HALO, proximal steps", "bridge"):
         run = runs[name]
         summary = run.summary
         kept = summary["weights_kept"] / summary["weights_total"]
@@ -524,7 +525,7 @@ def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> N
     ("changes", "message"),
     [
         ({"model": "vgg"}, "unknown model 'vgg'; expected one of lenet-300-100, lenet-5"),
-        ({"method": "magic"}, "unknown method 'magic'; expected one of bernoulli, dense, halo"),
+        ({"method": "magic"}, "unknown method 'magic'; expected one of bernoulli, dense, halo, l1"),
         ({"schedule": "linear"}, "unknown schedule 'linear'; expected one of cosine, step"),
         ({"estimator": "arm"}, "unknown estimator 'arm'; expected one of integrated"),
         ({"epochs": 0, "bernoulli_epochs": 0}, "epochs is 0; expected at least 1"),

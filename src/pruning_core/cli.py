@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--xi", type=float, help="ξ of halo, price of the weights")
     command.add_argument("--psi", type=float, help="ψ of halo, price of the coefficients")
+    command.add_argument("--strength", type=float, help="coefficient of l1, ridge and bridge")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -151,6 +152,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             "ramp_epochs",
             "xi",
             "psi",
+            "strength",
         )
         if getattr(options, name) is not None
     }

@@ -77,6 +77,7 @@ class Settings:
             Bernoulli phase (for comparison: slower, nothing else).
         xi: ξ of HALO, price of the weights; see :class:`pruning_core.Halo`.
         psi: ψ of HALO, price of the coefficients.
+        strength: coefficient of the penalties that have only one.
         proximal: HALO takes proximal steps, which end in exact zeros.
 
     Raises:
@@ -105,6 +106,7 @@ class Settings:
     xi: float = 1e-5
     psi: float = 1e-4
     proximal: bool = False
+    strength: float = 1e-5
 
     def __post_init__(self) -> None:
         choices = {
@@ -135,6 +137,7 @@ class Settings:
             "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
             "xi": (0 < self.xi < math.inf, "a finite number above 0"),
             "psi": (0 < self.psi < math.inf, "a finite number above 0"),
+            "strength": (0 <= self.strength < math.inf, "a finite number ≥ 0"),
             "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
         }
         for name, (ok, expected) in ranges.items():

@@ -1,4 +1,4 @@
-"""What each training method does beside the optimizer's step, behind one small interface."""
+"""Bernoulli variational pruning as a training method."""
 
 from __future__ import annotations
 
@@ -11,58 +11,11 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
-from pruning_core.halo import Halo
+from pruning_core.methods.dense import Dense
 from pruning_core.metrics import error_percent
-from pruning_core.sparsity import TOLERANCE, make_permanent_, prune_below_, sparsity_curve
 
 if TYPE_CHECKING:
     from pruning_core.training import Trainer
-
-
-class Dense:
-    """Plain training, and the interface of the other methods."""
-
-    gated = False
-
-    settings: frozenset[str] = frozenset()
-    """Names of the settings that only some methods read, and this one does."""
-
-    def start(self, trainer: Trainer) -> None:
-        """Called with a fresh trainer, and again when a checkpoint has been loaded.
-
-        Raises:
-            ValueError: if the settings do not fit the model.
-        """
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimizer is to train beside the model; known once the method has started."""
-        return []
-
-    def is_settled(self, trainer: Trainer) -> bool:
-        """Whether the gates have already been taken out of the model."""
-        return False
-
-    def before_epoch(self, trainer: Trainer) -> None:
-        """Called before every epoch."""
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Accumulate gradients; return the mean loss in nats per example, detached."""
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        return loss.detach()
-
-    def before_step(self, trainer: Trainer) -> None:
-        """Called before every step: schedules follow ``trainer.step`` here."""
-
-    def after_step(self, trainer: Trainer) -> None:
-        """Called after every step of the optimizer."""
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        """Called after every epoch, before it is evaluated and recorded."""
-
-    def record(self, trainer: Trainer) -> dict[str, Any]:
-        """What the trajectory keeps of this epoch beyond the common entries."""
-        return {}
 
 
 class Bernoulli(Dense):
@@ -186,60 +139,3 @@ class Bernoulli(Dense):
         self.pruner.settle_(trainer.optimizer)
         remove_gates_(trainer.model)
         self.pruner = None
-
-
-class HaloPenalty(Dense):
-    """HALO: the optimizer learns the weights and their coefficients together, to the last step.
-
-    Every parameter is penalised, as in the paper's MNIST code. At the end, weights smaller than
-    ``TOLERANCE`` become zeros; nothing is trained after that.
-    """
-
-    settings = frozenset({"xi", "psi", "proximal"})
-
-    def __init__(self) -> None:
-        self.halo: Halo | None = None
-
-    def start(self, trainer: Trainer) -> None:
-        settings = trainer.settings
-        self.halo = Halo(
-            trainer.model, settings.xi, settings.psi, biases=True, proximal=settings.proximal
-        )
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [] if self.halo is None else [self.halo.coefficients]
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = super().backward(model, images, labels)
-        assert self.halo is not None
-        self.halo.backward()
-        return loss
-
-    def after_step(self, trainer: Trainer) -> None:
-        assert self.halo is not None
-        if self.halo.proximal:
-            group = trainer.optimizer.param_groups[0]
-            self.halo.shrink_(group["lr"] / (1 - group["momentum"]))
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        if trainer.epoch + 1 == trainer.settings.epochs:
-            data = trainer.dataset
-            trainer.findings["sparsity_curve"] = sparsity_curve(
-                trainer.model, data.eval_images, data.eval_labels
-            )
-            make_permanent_(prune_below_(trainer.model, TOLERANCE))
-
-    def record(self, trainer: Trainer) -> dict[str, Any]:
-        assert self.halo is not None
-        return {"penalty": float(self.halo.value())}
-
-
-METHODS: dict[str, type[Dense]] = {
-    "bernoulli": Bernoulli,
-    "dense": Dense,
-    "halo": HaloPenalty,
-}
-"""Methods by the name the command line gives them."""
-
-METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
-"""Settings that only some methods read."""

@@ -1,0 +1,20 @@
+"""The training methods, by the name the command line gives them."""
+
+from pruning_core.methods.bernoulli import Bernoulli
+from pruning_core.methods.dense import Dense
+from pruning_core.methods.penalised import L1, L2, BridgeThird, HaloPenalty
+
+METHODS: dict[str, type[Dense]] = {
+    "bernoulli": Bernoulli,
+    "dense": Dense,
+    "halo": HaloPenalty,
+    "l1": L1,
+    "ridge": L2,
+    "bridge": BridgeThird,
+}
+"""Methods by name."""
+
+METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+"""Settings that only some methods read."""
+
+__all__ = ["METHODS", "METHOD_SETTINGS", "Dense"]
