@@ -12,8 +12,8 @@ from pruning_core.models import build_model
 from pruning_core.sparsity import (
     ZEROS_PERCENT,
     make_permanent_,
+    prune_,
     prune_below_,
-    prune_magnitude_,
     sparsity_curve,
 )
 
@@ -34,7 +34,7 @@ def test_the_share_of_zeros_is_exact_and_they_are_the_smallest(
 ) -> None:
     before = weights(model)
     biases = {n: p.clone() for n, p in model.named_parameters() if p.dim() == 1}
-    make_permanent_(prune_magnitude_(model, zeros))
+    make_permanent_(prune_(model, zeros))
     after = weights(model)
     assert count_weights(model) - count_nonzero_weights(model) == round(zeros / 100 * len(before))
     kept = after != 0
@@ -46,7 +46,7 @@ def test_the_share_of_zeros_is_exact_and_they_are_the_smallest(
 
 
 def test_layerwise_zeros_hold_in_every_layer(model: nn.Module) -> None:
-    make_permanent_(prune_magnitude_(model, 80.0, layerwise=True))
+    make_permanent_(prune_(model, 80.0, layerwise=True))
     for parameter in model.parameters():
         if parameter.dim() > 1:
             zeros = int((parameter == 0).sum())
@@ -85,4 +85,4 @@ def test_the_curve_is_the_error_at_each_global_threshold(mnist: Dataset) -> None
 @pytest.mark.parametrize("zeros", [-1.0, 100.0, float("nan")])
 def test_a_share_out_of_range_is_named(zeros: float) -> None:
     with pytest.raises(ValueError, match=f"zeros_percent is {zeros}; a share of the weights"):
-        prune_magnitude_(nn.Linear(2, 2), zeros)
+        prune_(nn.Linear(2, 2), zeros)

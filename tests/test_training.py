@@ -58,6 +58,9 @@ VARIANTS = {
     "HALO, proximal steps": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
                                     optimizer="sgd", learning_rate=0.02, xi=1e-3, psi=1e-2,
                                     proximal=True),
+    "iterative magnitude": replace(QUICK, method="iterative-magnitude", epochs=3,
+                                   zeros_percent=90.0, bernoulli_epochs=1, fine_tune_epochs=3),
+    "SNIP": replace(QUICK, method="snip", epochs=2, bernoulli_epochs=1, zeros_percent=80.0),
     "a price that rises": replace(QUICK, ramp_epochs=2.5, epochs=4, bernoulli_epochs=4),
     "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
     "REINFORCE": replace(QUICK, estimator="reinforce", epochs=3, bernoulli_epochs=2),
@@ -313,6 +316,17 @@ def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: dict[str, Run])
         assert float(weights[weights != 0].abs().min()) >= TOLERANCE
         for record in run.trajectory:
             assert record["penalty"] > 0
+
+
+def test_cut_weights_have_the_share_of_zeros_asked_for(runs: dict[str, Run]) -> None:
+    for name in ("iterative magnitude", "SNIP"):
+        summary = runs[name].summary
+        zeros = round(summary["settings"]["zeros_percent"] / 100 * summary["weights_total"])
+        assert summary["weights_kept"] == summary["weights_total"] - zeros
+    kept = [record["weights_kept"] for record in runs["iterative magnitude"].trajectory]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > kept[-1]
+    assert len({r["weights_kept"] for r in runs["SNIP"].trajectory}) == 1
 
 
 def test_units_leave_while_it_trains_and_none_come_back(runs: dict[str, Run]) -> None:

@@ -117,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--xi", type=float, help="ξ of halo, price of the weights")
     command.add_argument("--psi", type=float, help="ψ of halo, price of the coefficients")
+    command.add_argument(
+        "--zeros-percent", type=float, metavar="Z", help="share of zeros to cut the weights to"
+    )
+    command.add_argument(
+        "--fine-tune-epochs", type=int, help="the last epochs, which train what a cut has left"
+    )
     command.add_argument("--strength", type=float, help="coefficient of l1, ridge and bridge")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
@@ -153,6 +159,8 @@ def _settings(options: argparse.Namespace) -> Settings:
             "xi",
             "psi",
             "strength",
+            "zeros_percent",
+            "fine_tune_epochs",
         )
         if getattr(options, name) is not None
     }

@@ -17,37 +17,44 @@ TOLERANCE = 1e-3
 """Weights below it in size are zeros that a penalty has made."""
 
 
-def prune_magnitude_(
-    model: nn.Module, zeros_percent: float, *, layerwise: bool = False
+def prune_(
+    model: nn.Module,
+    zeros_percent: float,
+    scores: Sequence[Tensor] | None = None,
+    *,
+    layerwise: bool = False,
 ) -> nn.Module:
-    """Set the smallest weights to zero, by a mask of ``torch.nn.utils.prune`` on every layer.
+    """Set the weights of least score to zero, by a mask of ``torch.nn.utils.prune`` on each layer.
 
     Args:
         model: its linear and convolution layers lose weights, never biases.
         zeros_percent: share of zeros among all weights afterwards, in [0, 100).
+        scores: by layer, shaped like its weight; |w| by default.
         layerwise: the share holds in each layer, in place of one threshold for all.
 
     Raises:
         ValueError: if ``zeros_percent`` is out of range.
     """
-    _check(zeros_percent)
-    layers = list(weighted_layers(model))
-    if layerwise:
-        for layer in layers:
-            amount = round(zeros_percent / 100 * layer.weight.numel())
-            prune.l1_unstructured(layer, "weight", amount)
-    else:
-        total = sum(layer.weight.numel() for layer in layers)
+    if not 0 <= zeros_percent < 100:
+        raise ValueError(
+            f"zeros_percent is {zeros_percent}; a share of the weights in [0, 100) was expected"
+        )
+    layers = weighted_layers(model)
+    if scores is None:
+        scores = [layer.weight.detach().abs() for layer in layers]
+    scored = list(zip(layers, scores, strict=True))
+    for group in [[pair] for pair in scored] if layerwise else [scored]:
         prune.global_unstructured(
-            [(layer, "weight") for layer in layers],
+            [(layer, "weight") for layer, _ in group],
             pruning_method=prune.L1Unstructured,
-            amount=round(zeros_percent / 100 * total),
+            importance_scores={(layer, "weight"): score for layer, score in group},
+            amount=round(zeros_percent / 100 * sum(score.numel() for _, score in group)),
         )
     return model
 
 
 def prune_below_(model: nn.Module, tolerance: float) -> nn.Module:
-    """Set every weight with |w| < ``tolerance`` to zero, by masks like :func:`prune_magnitude_`."""
+    """Set every weight with |w| < ``tolerance`` to zero, by masks like :func:`prune_`."""
     for layer in weighted_layers(model):
         prune.custom_from_mask(layer, "weight", layer.weight.detach().abs() >= tolerance)
     return model
@@ -70,13 +77,6 @@ def sparsity_curve(
     """Error in percent against zeros in percent, one global threshold each, no fine-tuning."""
     curve = {}
     for zeros in zeros_percent:
-        sparse = make_permanent_(prune_magnitude_(copy.deepcopy(model), zeros))
+        sparse = make_permanent_(prune_(copy.deepcopy(model), zeros))
         curve[f"{zeros:g}"] = error_percent(sparse, images, labels)
     return curve
-
-
-def _check(zeros_percent: float) -> None:
-    if not 0 <= zeros_percent < 100:
-        raise ValueError(
-            f"zeros_percent is {zeros_percent}; a share of the weights in [0, 100) was expected"
-        )

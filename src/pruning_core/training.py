@@ -78,6 +78,8 @@ class Settings:
         xi: ξ of HALO, price of the weights; see :class:`pruning_core.Halo`.
         psi: ψ of HALO, price of the coefficients.
         strength: coefficient of the penalties that have only one.
+        zeros_percent: of the weights, for the methods that cut to a given share.
+        fine_tune_epochs: the last epochs, which train what a cut has left.
         proximal: HALO takes proximal steps, which end in exact zeros.
 
     Raises:
@@ -107,6 +109,8 @@ class Settings:
     psi: float = 1e-4
     proximal: bool = False
     strength: float = 1e-5
+    zeros_percent: float = 95.0
+    fine_tune_epochs: int = 0
 
     def __post_init__(self) -> None:
         choices = {
@@ -138,6 +142,8 @@ class Settings:
             "xi": (0 < self.xi < math.inf, "a finite number above 0"),
             "psi": (0 < self.psi < math.inf, "a finite number above 0"),
             "strength": (0 <= self.strength < math.inf, "a finite number ≥ 0"),
+            "zeros_percent": (0 <= self.zeros_percent < 100, "a share of the weights in [0, 100)"),
+            "fine_tune_epochs": (0 <= self.fine_tune_epochs <= self.epochs, "0 to epochs"),
             "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
         }
         for name, (ok, expected) in ranges.items():
@@ -337,8 +343,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.method.start(self)
         with torch.no_grad():
-            for mine, saved_value in zip(self.method.parameters(), state["method"], strict=True):
-                mine.copy_(saved_value)
+            for parameter, value in zip(self.method.parameters(), state["method"], strict=True):
+                parameter.copy_(value)
         self.optimizer = self._fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"].cpu())

@@ -2,6 +2,7 @@
 
 from pruning_core.methods.bernoulli import Bernoulli
 from pruning_core.methods.dense import Dense
+from pruning_core.methods.masked import IterativeMagnitude, Magnitude, Random, Snip
 from pruning_core.methods.penalised import L1, L2, BridgeThird, HaloPenalty
 
 METHODS: dict[str, type[Dense]] = {
@@ -11,6 +12,10 @@ METHODS: dict[str, type[Dense]] = {
     "l1": L1,
     "ridge": L2,
     "bridge": BridgeThird,
+    "magnitude": Magnitude,
+    "iterative-magnitude": IterativeMagnitude,
+    "random": Random,
+    "snip": Snip,
 }
 """Methods by name."""
 

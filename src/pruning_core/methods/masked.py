@@ -1,0 +1,102 @@
+"""Pruning of single weights by a score: magnitude, at once or step by step, random, SNIP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pruning_core.methods.dense import Dense
+from pruning_core.metrics import weighted_layers
+from pruning_core.sparsity import make_permanent_, prune_, sparsity_curve
+
+if TYPE_CHECKING:
+    from pruning_core.training import Settings, Trainer
+
+_SNIP_EXAMPLES = 1000
+
+
+class Magnitude(Dense):
+    """One-shot magnitude pruning: the smallest weights go, and the others are trained on.
+
+    All but the last ``settings.fine_tune_epochs`` train the dense network. With none of those, the
+    weights go after the last step.
+    """
+
+    settings = frozenset({"zeros_percent", "fine_tune_epochs"})
+
+    def start(self, trainer: Trainer) -> None:
+        # A checkpoint holds the masks in its zeros.
+        self._take_masks(trainer)
+
+    def zeros_percent(self, settings: Settings, epoch: int) -> float:
+        """Zeros during the given epoch, counted from 0."""
+        return settings.zeros_percent * (epoch >= settings.epochs - settings.fine_tune_epochs)
+
+    def scores(self, trainer: Trainer) -> list[Tensor]:
+        """What a weight must have much of to stay, for each layer with weights."""
+        return [layer.weight.detach().abs() for layer in weighted_layers(trainer.model)]
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        self._cut(trainer, self.zeros_percent(trainer.settings, trainer.epoch))
+
+    def after_step(self, trainer: Trainer) -> None:
+        with torch.no_grad():
+            torch._foreach_mul_(self._weights, self._masks)
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        if trainer.epoch + 1 < trainer.settings.epochs:
+            return
+        self._cut(trainer, trainer.settings.zeros_percent)
+        data = trainer.dataset
+        trainer.findings["sparsity_curve"] = sparsity_curve(
+            trainer.model, data.eval_images, data.eval_labels
+        )
+
+    def _cut(self, trainer: Trainer, zeros_percent: float) -> None:
+        zeros = sum(int((mask == 0).sum()) for mask in self._masks)
+        if zeros < round(zeros_percent / 100 * sum(mask.numel() for mask in self._masks)):
+            make_permanent_(prune_(trainer.model, zeros_percent, self.scores(trainer)))
+            self._take_masks(trainer)
+
+    def _take_masks(self, trainer: Trainer) -> None:
+        self._weights = [layer.weight for layer in weighted_layers(trainer.model)]
+        self._masks = [(w.detach() != 0).to(w) for w in self._weights]
+
+
+class IterativeMagnitude(Magnitude):
+    """Zeros are added before each of the last ``settings.fine_tune_epochs``, fewer every time.
+
+    Their share is z (1 − (1 − t)³) with t from 0 to 1 over the first two thirds of those epochs
+    (Zhu & Gupta 2017).
+    """
+
+    def zeros_percent(self, settings: Settings, epoch: int) -> float:
+        passed = epoch + 1 - (settings.epochs - settings.fine_tune_epochs)
+        progress = min(1.0, max(0.0, 1.5 * passed / max(settings.fine_tune_epochs, 1)))
+        return settings.zeros_percent * (1 - (1 - progress) ** 3)
+
+
+class Random(Magnitude):
+    """As one-shot magnitude pruning, but any weights go: the floor under every method."""
+
+    def scores(self, trainer: Trainer) -> list[Tensor]:
+        return [torch.rand_like(layer.weight) for layer in weighted_layers(trainer.model)]
+
+
+class Snip(Magnitude):
+    """SNIP: before training, weights with small |w ∂L/∂w| on a thousand images go (Lee 2019)."""
+
+    settings = frozenset({"zeros_percent"})
+
+    def zeros_percent(self, settings: Settings, epoch: int) -> float:
+        return settings.zeros_percent
+
+    def scores(self, trainer: Trainer) -> list[Tensor]:
+        data, model = trainer.dataset, trainer.model
+        images, labels = (t[:_SNIP_EXAMPLES] for t in (data.train_images, data.train_labels))
+        weights = [layer.weight for layer in weighted_layers(model)]
+        gradients = torch.autograd.grad(F.cross_entropy(model(images), labels), weights)
+        return [(w.detach() * g).abs() for w, g in zip(weights, gradients, strict=True)]
