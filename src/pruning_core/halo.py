@@ -53,7 +53,7 @@ def bridge_shrink(values: Tensor, scale: float) -> Tensor:
     size = values.abs()
     # w ← |z| − c/3 w^(−2/3) falls from |z| to the larger root of the stationarity condition.
     shrunk = size.clamp_min(threshold)
-    for _ in range(40):
+    for _ in range(12):
         slope = 1 - 2 / 9 * scale * shrunk.pow(-5 / 3)
         shrunk = (
             shrunk - (shrunk - size.clamp_min(threshold) + scale / 3 * shrunk.pow(-2 / 3)) / slope
