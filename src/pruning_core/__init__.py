@@ -5,6 +5,7 @@ from pruning_core.compaction import CompactionError, compact_
 from pruning_core.estimators import DisARM, ExactSum, IntegratedGates, Reinforce, StraightThrough
 from pruning_core.export import export, load_model, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
+from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
 from pruning_core.models import lenet_5, lenet_300_100
 
@@ -19,6 +20,7 @@ __all__ = [
     "ExactSum",
     "Fixed",
     "Flattening",
+    "Halo",
     "InputGate",
     "IntegratedGates",
     "Reinforce",

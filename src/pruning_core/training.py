@@ -138,7 +138,10 @@ class Settings:
             "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
-            "bernoulli_epochs": (1 <= self.bernoulli_epochs <= self.epochs, "1 to epochs"),
+            "bernoulli_epochs": (
+                1 <= self.bernoulli_epochs <= self.epochs or not METHODS[self.method].gated,
+                "1 to epochs",
+            ),
             "xi": (0 < self.xi < math.inf, "a finite number above 0"),
             "psi": (0 < self.psi < math.inf, "a finite number above 0"),
             "strength": (0 <= self.strength < math.inf, "a finite number ≥ 0"),
@@ -503,6 +506,29 @@ def train(
     return summary
 
 
+_BY_SGD: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "batch_size": 100,
+    "epochs": 60,
+}
+_RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("lenet-300-100", "halo"): _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
+    ("lenet-5", "halo"): _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
+    ("lenet-5", "dense"): {"epochs": 60, "weight_decay": 4.0},
+    ("lenet-5", "bernoulli"): {
+        "epochs": 60,
+        "bernoulli_epochs": 42,
+        "ramp_epochs": 1.0,
+        "theta_step": 1 / 500,
+        "estimator": "integrated",
+        "log_gamma": (100.0, 170.0, 25.0),
+        "weight_decay": 4.0,
+    },
+}
+"""What differs from the defaults of :class:`Settings`, by model and method."""
+
+
 def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settings:
     """The settings of the recommended operating point, chosen on the validation split.
 
@@ -521,17 +547,9 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
     for name in changes.keys() & (METHOD_SETTINGS - METHODS[method].settings):
         readers = ", ".join(key for key, value in METHODS.items() if name in value.settings)
         raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
-    if model == "lenet-5":
-        base = replace(
-            base,
-            epochs=60,
-            bernoulli_epochs=42,
-            ramp_epochs=1.0,
-            theta_step=1 / 500,
-            estimator="integrated",
-            log_gamma=(100.0, 170.0, 25.0),
-            weight_decay=4.0,
-        )
+    base = replace(base, **_RECOMMENDED.get((model, method), {}))
+    if not METHODS[method].gated:
+        return replace(base, **changes)
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
         changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
