@@ -526,11 +526,14 @@ _RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
         "weight_decay": 4.0,
     },
 }
-"""What differs from the defaults of :class:`Settings`, by model and method."""
+"""What differs from the defaults of :class:`Settings`, by model and method.
+
+Those of bernoulli were chosen on the validation split; halo's are a first guess, still to be tuned.
+"""
 
 
 def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settings:
-    """The settings of the recommended operating point, chosen on the validation split.
+    """The settings that are recommended for a model and a method.
 
     Args:
         model: a name in :data:`pruning_core.models.MODELS`.
