@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pruning_core.halo import bridge_shrink
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+"""The weights, one tensor a layer, as torch's fused operations take them."""
 
 _NEAR_ZERO = 1e-6
 """The bridge's slope is infinite at 0; it is taken this far from it at least."""
@@ -38,11 +40,11 @@ class Penalty(ABC):
         self.strength = strength
 
     @abstractmethod
-    def values(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def values(self, weights: Tensors) -> Tensors:
         """P of every weight; shaped like the weights."""
 
     @abstractmethod
-    def slopes(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def slopes(self, weights: Tensors) -> Tensors:
         """dP/dw of every weight, 0 where it is 0; shaped like the weights."""
 
     @abstractmethod
@@ -50,12 +52,12 @@ class Penalty(ABC):
         """argmin_w ½(w − z)² + P(w) for every z; shaped like ``values``."""
 
     @torch.no_grad()
-    def value(self, weights: Sequence[Tensor]) -> Tensor:
+    def value(self, weights: Tensors) -> Tensor:
         """P summed over all weights, a scalar."""
         return torch.stack([values.sum() for values in self.values(weights)]).sum()
 
     @torch.no_grad()
-    def backward(self, weights: Sequence[Tensor]) -> None:
+    def backward(self, weights: Tensors) -> None:
         """Add dP/dw to the gradients of the weights, in a few fused passes."""
         for weight in weights:
             if weight.grad is None:
@@ -67,10 +69,10 @@ class Penalty(ABC):
 class Ridge(Penalty):
     """s Σ w²: shrinks every weight by the same factor, and none to zero."""
 
-    def values(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def values(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(torch._foreach_mul(weights, weights), self.strength)
 
-    def slopes(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def slopes(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(weights, 2 * self.strength)
 
     def thresholded(self, values: Tensor) -> Tensor:
@@ -80,10 +82,10 @@ class Ridge(Penalty):
 class Lasso(Penalty):
     """s Σ |w|: takes the same from every weight, from large ones too (Tibshirani 1996)."""
 
-    def values(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def values(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(torch._foreach_abs(weights), self.strength)
 
-    def slopes(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def slopes(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(torch._foreach_sign(weights), self.strength)
 
     def thresholded(self, values: Tensor) -> Tensor:
@@ -98,14 +100,14 @@ class AdaptiveLasso(Penalty):
         estimates: ŵ, shaped like the weights that will be given.
     """
 
-    def __init__(self, strength: float, estimates: Sequence[Tensor]) -> None:
+    def __init__(self, strength: float, estimates: Tensors) -> None:
         super().__init__(strength)
         self.prices = [strength / w.detach().abs().clamp_min(_NEAR_ZERO) for w in estimates]
 
-    def values(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def values(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(torch._foreach_abs(weights), self.prices)
 
-    def slopes(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def slopes(self, weights: Tensors) -> Tensors:
         return torch._foreach_mul(torch._foreach_sign(weights), self.prices)
 
     def thresholded(self, values: Tensor) -> Tensor:
@@ -116,11 +118,11 @@ class AdaptiveLasso(Penalty):
 class Bridge(Penalty):
     """s Σ |w|^(1/3): HALO with its coefficients at their optimum, see ``bridge_scale``."""
 
-    def values(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def values(self, weights: Tensors) -> Tensors:
         roots = torch._foreach_pow(torch._foreach_abs(weights), 1 / 3)
         return torch._foreach_mul(roots, self.strength)
 
-    def slopes(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    def slopes(self, weights: Tensors) -> Tensors:
         sizes = torch._foreach_clamp_min(torch._foreach_abs(weights), _NEAR_ZERO)
         slopes = torch._foreach_pow(sizes, -2 / 3)
         torch._foreach_mul_(slopes, torch._foreach_sign(weights))
