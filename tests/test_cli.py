@@ -221,6 +221,7 @@ BAD = {
     "standing still": (["train", "lenet-5", "--learning-rate", "0"], "learning_rate is 0.0"),
     "a leap of theta": (["train", "lenet-5", "--theta-step", "2"], "theta_step is 2.0"),
     "a fraction of nothing": (["train", "lenet-5", "--theta-step", "1/0"], "'1/0' is not a number"),
+    "a step beyond floats": (["train", "lenet-5", "--theta-step", "1e400"], "'1e400' is not a"),
     "a seed beyond 64 bits": (["train", "lenet-5", "--seed", "99999999999999999999"], "seed"),
     "too long a phase": (
         ["train", "lenet-5", "--epochs", "2", "--bernoulli-epochs", "3"],

@@ -237,7 +237,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _fraction(text: str) -> float:
     try:
         return float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number or a fraction") from error
 
 
