@@ -25,7 +25,8 @@ def weights(model: nn.Module) -> Tensor:
 @pytest.fixture(params=["lenet-300-100", "lenet-5"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return build_model(request.param, gated=False)
+    # As the trainer holds it.
+    return build_model(request.param, gated=False).to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("zeros", [0.0, 50.0, 98.5, 99.9])
@@ -58,6 +59,8 @@ def test_permanent_zeros_leave_an_ordinary_model(model: nn.Module) -> None:
     parameters = dict(model.named_parameters())
     make_permanent_(prune_below_(model, 0.02))
     assert model.state_dict().keys() == plain.state_dict().keys()
+    for name, before in plain.named_parameters():
+        assert parameters[name].stride() == before.stride()
     assert all(parameters[name] is p for name, p in model.named_parameters())
     assert not any(module._forward_pre_hooks for module in model.modules())
     expected = weights(plain)

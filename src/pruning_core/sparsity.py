@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -44,12 +45,13 @@ def prune_(
         scores = [layer.weight.detach().abs() for layer in layers]
     scored = list(zip(layers, scores, strict=True))
     for group in [[pair] for pair in scored] if layerwise else [scored]:
-        prune.global_unstructured(
-            [(layer, "weight") for layer, _ in group],
-            pruning_method=prune.L1Unstructured,
-            importance_scores={(layer, "weight"): score for layer, score in group},
-            amount=round(zeros_percent / 100 * sum(score.numel() for _, score in group)),
-        )
+        # torch's global_unstructured would do this, but refuses filters that are channels_last.
+        flat = torch.cat([score.flatten() for _, score in group])
+        least = flat.topk(round(zeros_percent / 100 * len(flat)), largest=False).indices
+        kept = torch.ones_like(flat).index_fill_(0, least, 0)
+        parts = kept.split([score.numel() for _, score in group])
+        for (layer, score), part in zip(group, parts, strict=True):
+            prune.custom_from_mask(layer, "weight", part.view(score.shape))
     return model
 
 
