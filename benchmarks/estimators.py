@@ -18,7 +18,8 @@ from pruning_core.data import Dataset, load
 from pruning_core.estimators import ESTIMATORS, Estimator, ExactSum, IntegratedGates
 from pruning_core.gates import named_gates
 from pruning_core.models import lenet_300_100
-from pruning_core.training import Trainer, recommended
+from pruning_core.settings import recommended
+from pruning_core.training import Trainer
 
 DRAWS = 2000
 CONTENDERS: dict[str, Callable[[], Estimator]] = {

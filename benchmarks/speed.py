@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from pruning_core.data import FILES, Dataset, load
-from pruning_core.training import Settings, Trainer, recommended
+from pruning_core.settings import Settings, recommended
+from pruning_core.training import Trainer
 
 MNIST = Path(__file__).parents[1] / "data" / "mnist"
 

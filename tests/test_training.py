@@ -21,16 +21,15 @@ from pruning_core.data import Dataset
 from pruning_core.export import WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import error_percent
+from pruning_core.settings import Settings, recommended
 from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
 from pruning_core.training import (
     CHECKPOINT_FILE,
     SUMMARY_FILE,
     TRAJECTORY_FILE,
     Callback,
-    Settings,
     Trainer,
     TrainingError,
-    recommended,
     train,
 )
 

@@ -19,14 +19,8 @@ from pruning_core.export import ModelFileError, load_model
 from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import MODELS
-from pruning_core.training import (
-    SUMMARY_FILE,
-    ProgressBar,
-    Settings,
-    TrainingError,
-    recommended,
-    train,
-)
+from pruning_core.settings import Settings, recommended
+from pruning_core.training import SUMMARY_FILE, ProgressBar, TrainingError, train
 
 _OPERATING_POINTS = """\
 operating points, and what each was asked for (test error at weights kept, mean of ten seeds);

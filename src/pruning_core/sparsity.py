@@ -66,7 +66,7 @@ def make_permanent_(model: nn.Module) -> nn.Module:
     """Write the zeros of every mask into its weight, and take the mask away."""
     for layer in weighted_layers(model):
         if prune.is_pruned(layer):
-            memory = layer.weight_orig.data
+            memory = layer.get_parameter("weight_orig").data
             prune.remove(layer, "weight")
             # In the memory it had: one input channel makes torch forget that it is channels_last.
             layer.weight.data = memory.copy_(layer.weight.data)

@@ -13,7 +13,8 @@ from pruning_core.metrics import weighted_layers
 from pruning_core.sparsity import make_permanent_, prune_, sparsity_curve
 
 if TYPE_CHECKING:
-    from pruning_core.training import Settings, Trainer
+    from pruning_core.settings import Settings
+    from pruning_core.training import Trainer
 
 _SNIP_EXAMPLES = 1000
 
