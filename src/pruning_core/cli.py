@@ -107,17 +107,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--bernoulli-epochs", type=int, help="epochs during which θ moves")
     command.add_argument(
-        "--ramp-epochs", type=float, help="epochs over which the price of a unit rises to log γ"
+        "--ramp-epochs", type=float, help="epochs over which a price rises from 0 to its full"
     )
-    command.add_argument("--xi", type=float, help="ξ of halo, price of the weights")
-    command.add_argument("--psi", type=float, help="ψ of halo, price of the coefficients")
+    command.add_argument("--theta", type=float, help="probability that a gate is open at the start")
+    command.add_argument("--xi", type=float, help="ξ of halo and sws, price of the weights")
+    command.add_argument("--psi", type=float, help="ψ of halo and sws, price of the coefficients")
+    command.add_argument("--initial-coefficient", type=float, help="λ of halo and sws at the start")
+    command.add_argument("--budget", type=float, help="P of halo's variant ψ |Σ|λ| − P|")
+    command.add_argument(
+        "--proximal", action="store_true", help="halo takes steps that stop at exact zeros"
+    )
     command.add_argument(
         "--zeros-percent", type=float, metavar="Z", help="share of zeros to cut the weights to"
     )
     command.add_argument(
+        "--layerwise", action="store_true", help="that share in each layer, not over all"
+    )
+    command.add_argument(
         "--fine-tune-epochs", type=int, help="the last epochs, which train what a cut has left"
     )
-    command.add_argument("--strength", type=float, help="coefficient of l1, ridge and bridge")
+    command.add_argument(
+        "--strength", type=float, help="coefficient of the methods that have only one"
+    )
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -150,15 +161,19 @@ def _settings(options: argparse.Namespace) -> Settings:
             "theta_step",
             "bernoulli_epochs",
             "ramp_epochs",
+            "theta",
             "xi",
             "psi",
+            "initial_coefficient",
+            "budget",
             "strength",
             "zeros_percent",
             "fine_tune_epochs",
         )
         if getattr(options, name) is not None
     }
-    changes |= {name: True for name in ("gate_inputs", "gate_features") if getattr(options, name)}
+    switches = ("gate_inputs", "gate_features", "proximal", "layerwise")
+    changes |= {name: True for name in switches if getattr(options, name)}
     return recommended(options.model, options.method, **changes)
 
 

@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruning_core.halo import bridge_shrink
 
@@ -35,9 +35,7 @@ class Penalty(ABC):
     """
 
     def __init__(self, strength: float) -> None:
-        if not 0 <= strength < math.inf:
-            raise ValueError(f"strength is {strength}; a finite number ≥ 0 was expected")
-        self.strength = strength
+        self.strength = _checked(strength)
 
     @abstractmethod
     def values(self, weights: Tensors) -> Tensors:
@@ -59,11 +57,7 @@ class Penalty(ABC):
     @torch.no_grad()
     def backward(self, weights: Tensors) -> None:
         """Add dP/dw to the gradients of the weights, in a few fused passes."""
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        gradients = [w.grad for w in weights if w.grad is not None]
-        torch._foreach_add_(gradients, self.slopes(weights))
+        _add_to_gradients(weights, self.slopes(weights))
 
 
 class Ridge(Penalty):
@@ -131,3 +125,113 @@ class Bridge(Penalty):
 
     def thresholded(self, values: Tensor) -> Tensor:
         return bridge_shrink(values, self.strength)
+
+
+Group = list[tuple[Tensor, int]]
+"""Tensors and a dimension of each: their k-th slices along it are the k-th group together."""
+
+
+class GroupLasso:
+    """s Σ_g √|g| ‖w_g‖₂: the |g| weights of a group vanish together (Yuan & Lin 2006).
+
+    Args:
+        strength: s ≥ 0.
+        groups: every entry describes as many groups as its tensors have slices. Where entries
+            share weights, :meth:`shrink_` takes one after the other.
+
+    Raises:
+        ValueError: if ``strength`` is negative or not finite.
+    """
+
+    def __init__(self, strength: float, groups: list[Group]) -> None:
+        self.strength = _checked(strength)
+        self.groups = groups
+
+    @torch.no_grad()
+    def value(self) -> Tensor:
+        """P summed over all groups, a scalar."""
+        totals = [_root_size(group) * _norms(group).sum() for group in self.groups]
+        return self.strength * torch.stack(totals).sum()
+
+    @torch.no_grad()
+    def shrink_(self, step: float) -> None:
+        """The proximal step: ‖w_g‖ falls by ``step`` · s √|g|, and stops at exactly 0.
+
+        Args:
+            step: learning rate of the weights, divided by 1 − momentum if they have any.
+        """
+        for group in self.groups:
+            fall = step * self.strength * _root_size(group)
+            kept = 1 - (fall / _norms(group).clamp_min(_NEAR_ZERO)).clamp_max(1.0)
+            for tensor, dim in group:
+                tensor.mul_(kept.view([-1 if d == dim else 1 for d in range(tensor.dim())]))
+
+
+class SharedShrinkage(nn.Module):
+    """ξ‖w‖₁/λ² + ψλ² with one learned λ for all weights: HALO without its hierarchy (SWS).
+
+    The least over λ, at λ² = (ξ‖w‖₁/ψ)^½, is 2(ξψ‖w‖₁)^½: a lasso whose price falls as the
+    weights grow.
+
+    Attributes:
+        coefficient: λ, this module's one parameter; shape (1,).
+
+    Args:
+        xi: ξ > 0, price of the weights.
+        psi: ψ > 0, price of the coefficient.
+        initial: of λ, above 0.
+        floor: the least λ, above 0; a step that took λ below it is taken back.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    def __init__(self, xi: float, psi: float, *, initial: float = 1.0, floor: float = 1e-3) -> None:
+        super().__init__()
+        for name, value in (("xi", xi), ("psi", psi), ("initial", initial), ("floor", floor)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}; a finite number above 0 was expected")
+        self.xi, self.psi, self.floor = xi, psi, floor
+        self.coefficient = nn.Parameter(torch.full((1,), initial))
+
+    @torch.no_grad()
+    def value(self, weights: Tensors) -> Tensor:
+        """P, a scalar."""
+        squared = self.coefficient.clamp_min_(self.floor).square()
+        return (self.xi * _total(weights) / squared + self.psi * squared).squeeze()
+
+    @torch.no_grad()
+    def backward(self, weights: Tensors) -> None:
+        """Add the gradients of P to those of the weights and of the coefficient."""
+        coefficient = self.coefficient.clamp_min_(self.floor)
+        slopes = torch._foreach_sign(weights)
+        torch._foreach_mul_(slopes, self.xi / coefficient.square().squeeze())
+        _add_to_gradients(weights, slopes)
+        slope = 2 * self.psi * coefficient - 2 * self.xi * _total(weights) / coefficient**3
+        _add_to_gradients([self.coefficient], [slope])
+
+
+def _total(weights: Tensors) -> Tensor:
+    return torch.stack(torch._foreach_norm(weights, 1)).sum()
+
+
+def _add_to_gradients(parameters: Tensors, slopes: Tensors) -> None:
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    torch._foreach_add_([p.grad for p in parameters if p.grad is not None], slopes)
+
+
+def _checked(strength: float) -> float:
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"strength is {strength}; a finite number ≥ 0 was expected")
+    return strength
+
+
+def _norms(group: Group) -> Tensor:
+    by_group = [t.movedim(dim, 0).reshape(t.shape[dim], -1) for t, dim in group]
+    return torch.stack([slices.square().sum(1) for slices in by_group]).sum(0).sqrt()
+
+
+def _root_size(group: Group) -> float:
+    return math.sqrt(sum(tensor.numel() / tensor.shape[dim] for tensor, dim in group))

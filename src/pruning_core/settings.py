@@ -33,15 +33,19 @@ class Settings:
         smoothing: of the running average of ∂J/∂θ.
         estimator: of ∂J/∂θ, a name in :data:`pruning_core.estimators.ESTIMATORS`.
         bernoulli_epochs: epochs during which θ moves; the others train what is left.
-        ramp_epochs: over which the price of a unit rises from 0 to log γ.
+        ramp_epochs: over which the price of a unit rises from 0 to log γ, or a penalty's strength
+            (ψ, where there is one) from 0 to its value.
         compact: remove dead units while training; False leaves them masked to the end of the
             Bernoulli phase (for comparison: slower, nothing else).
         xi: ξ of HALO, price of the weights; see :class:`pruning_core.Halo`.
         psi: ψ of HALO, price of the coefficients.
-        strength: coefficient of the penalties that have only one.
+        initial_coefficient: λ of HALO at the start.
+        budget: P of HALO's variant ψ |Σ|λ| − P|, or None.
         zeros_percent: of the weights, for the methods that cut to a given share.
         fine_tune_epochs: the last epochs, which train what a cut has left.
+        layerwise: the share of zeros holds in each layer, not for all weights together.
         proximal: HALO takes proximal steps, which end in exact zeros.
+        strength: coefficient of the methods that have only one, in nats per example.
 
     Raises:
         ValueError: naming the first value out of range, and what was expected.
@@ -68,10 +72,13 @@ class Settings:
     compact: bool = True
     xi: float = 1e-5
     psi: float = 1e-4
-    proximal: bool = False
-    strength: float = 1e-5
+    initial_coefficient: float = 1.0
+    budget: float | None = None
     zeros_percent: float = 95.0
     fine_tune_epochs: int = 0
+    layerwise: bool = False
+    proximal: bool = False
+    strength: float = 1e-5
 
     def __post_init__(self) -> None:
         choices = {
@@ -86,6 +93,8 @@ class Settings:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
                 )
+        read = METHODS[self.method].settings
+        longest = "bernoulli_epochs" if "bernoulli_epochs" in read else "epochs"
         ranges = {
             "seed": (0 <= self.seed < 2**63, "0 to 2⁶³ − 1"),
             "epochs": (self.epochs >= 1, "at least 1"),
@@ -100,7 +109,7 @@ class Settings:
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
             "bernoulli_epochs": (
-                1 <= self.bernoulli_epochs <= self.epochs or not METHODS[self.method].gated,
+                1 <= self.bernoulli_epochs <= self.epochs or "bernoulli_epochs" not in read,
                 "1 to epochs",
             ),
             "xi": (0 < self.xi < math.inf, "a finite number above 0"),
@@ -108,7 +117,15 @@ class Settings:
             "strength": (0 <= self.strength < math.inf, "a finite number ≥ 0"),
             "zeros_percent": (0 <= self.zeros_percent < 100, "a share of the weights in [0, 100)"),
             "fine_tune_epochs": (0 <= self.fine_tune_epochs <= self.epochs, "0 to epochs"),
-            "ramp_epochs": (0 <= self.ramp_epochs < self.bernoulli_epochs, "0 to bernoulli_epochs"),
+            "initial_coefficient": (
+                0 < self.initial_coefficient < math.inf,
+                "a finite number above 0",
+            ),
+            "budget": (self.budget is None or 0 <= self.budget < math.inf, "a finite number ≥ 0"),
+            "ramp_epochs": (
+                0 <= self.ramp_epochs < getattr(self, longest),
+                f"0 to {longest}, without it",
+            ),
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
@@ -178,7 +195,7 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
         readers = ", ".join(key for key, value in METHODS.items() if name in value.settings)
         raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
     base = replace(base, **_RECOMMENDED.get((model, method), {}))
-    if not METHODS[method].gated:
+    if "bernoulli_epochs" not in METHODS[method].settings:
         return replace(base, **changes)
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs

@@ -152,11 +152,11 @@ class Trainer:
     def __post_init__(self) -> None:
         torch.manual_seed(self.settings.seed)
         self.device = self.dataset.train_images.device
-        self.model: nn.Module = self._fresh_model()
+        self.model: nn.Module = self.fresh_model()
         self.method = METHODS[self.settings.method]()
         self.steps_per_epoch = -(-len(self.dataset.train_labels) // self.settings.batch_size)
         self.method.start(self)
-        self.optimizer = self._fresh_optimizer()
+        self.optimizer = self.fresh_optimizer()
 
     def fit(self) -> nn.Module:
         """Train to the last epoch; returns the plain network, without gates.
@@ -219,7 +219,7 @@ class Trainer:
         self.epoch, self.step = state["epoch"], state["step"]
         self.trajectory, self.findings = state["trajectory"], state["findings"]
         if self.method.is_settled(self):
-            self.model = settled_like(self.model, state["model"])
+            self.model = settled_like(self.fresh_model(), state["model"])
         resize_(self.model, state["model"], state["sizes"])
         self.model.to(memory_format=torch.channels_last)
         self.model.load_state_dict(state["model"])
@@ -227,11 +227,46 @@ class Trainer:
         with torch.no_grad():
             for parameter, value in zip(self.method.parameters(), state["method"], strict=True):
                 parameter.copy_(value)
-        self.optimizer = self._fresh_optimizer()
+        self.optimizer = self.fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+
+    def fresh_model(self) -> nn.Module:
+        """The model as it is before training, on the device of the data."""
+        side = self.dataset.train_images.shape[1:]
+        if side != (1, 28, 28):
+            raise TrainingError(
+                f"{self.settings.model} reads images of shape (1, 28, 28), but {self.dataset.name} "
+                f"has {tuple(side)}; use a data set of that size"
+            )
+        options = self.settings.model_options()
+        if options["gated"]:
+            options["theta"] = self.settings.theta
+        options["num_classes"] = self.dataset.num_classes
+        # On a CPU, convolutions and pooling take two thirds of the time in this memory format.
+        model = build_model(self.settings.model, **options).to(self.device)
+        return model.to(memory_format=torch.channels_last)
+
+    def fresh_optimizer(self) -> torch.optim.Optimizer:
+        """An optimizer, without memory, of the model's and the method's parameters."""
+        # λ is in nats over the training set, the loss in nats per example.
+        decay = self.settings.weight_decay / len(self.dataset.train_labels)
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.parameters()), "weight_decay": decay}
+        ]
+        if self.method.parameters():
+            groups.append({"params": self.method.parameters()})
+        rate = self.settings.learning_rate
+        if self.settings.optimizer == "sgd":
+            return torch.optim.SGD(groups, rate, momentum=0.9, fused=True)
+        return torch.optim.Adam(groups, rate, fused=True)
+
+    def weight_step(self) -> float:
+        """How far a constant gradient of 1 moves a weight in one step, once momentum has built."""
+        weights = self.optimizer.param_groups[0]
+        return weights["lr"] / (1 - weights.get("momentum", 0.0))
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
@@ -311,34 +346,6 @@ class Trainer:
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,
         }
-
-    def _fresh_model(self) -> nn.Module:
-        side = self.dataset.train_images.shape[1:]
-        if side != (1, 28, 28):
-            raise TrainingError(
-                f"{self.settings.model} reads images of shape (1, 28, 28), but {self.dataset.name} "
-                f"has {tuple(side)}; use a data set of that size"
-            )
-        options = self.settings.model_options()
-        if options["gated"]:
-            options["theta"] = self.settings.theta
-        options["num_classes"] = self.dataset.num_classes
-        # On a CPU, convolutions and pooling take two thirds of the time in this memory format.
-        model = build_model(self.settings.model, **options).to(self.device)
-        return model.to(memory_format=torch.channels_last)
-
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        # λ is in nats over the training set, the loss in nats per example.
-        decay = self.settings.weight_decay / len(self.dataset.train_labels)
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.model.parameters()), "weight_decay": decay}
-        ]
-        if self.method.parameters():
-            groups.append({"params": self.method.parameters()})
-        rate = self.settings.learning_rate
-        if self.settings.optimizer == "sgd":
-            return torch.optim.SGD(groups, rate, momentum=0.9, fused=True)
-        return torch.optim.Adam(groups, rate, fused=True)
 
 
 def train(

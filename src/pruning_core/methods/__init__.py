@@ -3,19 +3,31 @@
 from pruning_core.methods.bernoulli import Bernoulli
 from pruning_core.methods.dense import Dense
 from pruning_core.methods.masked import IterativeMagnitude, Magnitude, Random, Snip
-from pruning_core.methods.penalised import L1, L2, BridgeThird, HaloPenalty
+from pruning_core.methods.penalised import (
+    L1,
+    L2,
+    BridgeThird,
+    HaloPenalty,
+    SparseVariationalDropout,
+    Sws,
+)
+from pruning_core.methods.structured import L0, GroupLassoOnUnits
 
 METHODS: dict[str, type[Dense]] = {
     "bernoulli": Bernoulli,
     "dense": Dense,
     "halo": HaloPenalty,
     "l1": L1,
+    "sws": Sws,
     "ridge": L2,
     "bridge": BridgeThird,
+    "group-lasso": GroupLassoOnUnits,
     "magnitude": Magnitude,
     "iterative-magnitude": IterativeMagnitude,
     "random": Random,
     "snip": Snip,
+    "l0": L0,
+    "sparse-vd": SparseVariationalDropout,
 }
 """Methods by name."""
 

@@ -26,7 +26,7 @@ class Magnitude(Dense):
     weights go after the last step.
     """
 
-    settings = frozenset({"zeros_percent", "fine_tune_epochs"})
+    settings = frozenset({"zeros_percent", "fine_tune_epochs", "layerwise"})
 
     def start(self, trainer: Trainer) -> None:
         # A checkpoint holds the masks in its zeros.
@@ -59,7 +59,8 @@ class Magnitude(Dense):
     def _cut(self, trainer: Trainer, zeros_percent: float) -> None:
         zeros = sum(int((mask == 0).sum()) for mask in self._masks)
         if zeros < round(zeros_percent / 100 * sum(mask.numel() for mask in self._masks)):
-            make_permanent_(prune_(trainer.model, zeros_percent, self.scores(trainer)))
+            scores, layerwise = self.scores(trainer), trainer.settings.layerwise
+            make_permanent_(prune_(trainer.model, zeros_percent, scores, layerwise=layerwise))
             self._take_masks(trainer)
 
     def _take_masks(self, trainer: Trainer) -> None:
@@ -90,7 +91,7 @@ class Random(Magnitude):
 class Snip(Magnitude):
     """SNIP: before training, weights with small |w ∂L/∂w| on a thousand images go (Lee 2019)."""
 
-    settings = frozenset({"zeros_percent"})
+    settings = frozenset({"zeros_percent", "layerwise"})
 
     def zeros_percent(self, settings: Settings, epoch: int) -> float:
         return settings.zeros_percent

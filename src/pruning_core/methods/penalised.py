@@ -1,46 +1,74 @@
-"""Penalties on single weights: HALO, and those with one coefficient for all weights."""
+"""Prices of single weights, which end in zeros: HALO, penalties with one coefficient, noise."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from pruning_core.halo import Halo
 from pruning_core.methods.dense import Dense
-from pruning_core.penalties import Bridge, Lasso, Penalty, Ridge
+from pruning_core.metrics import weighted_layers
+from pruning_core.penalties import Bridge, Lasso, Penalty, Ridge, SharedShrinkage
 from pruning_core.sparsity import TOLERANCE, make_permanent_, prune_below_, sparsity_curve
+from pruning_core.variational_dropout import LOG_ALPHA_LIMIT, VariationalDropout
 
 if TYPE_CHECKING:
+    from pruning_core.settings import Settings
     from pruning_core.training import Trainer
 
 
 class Shrinking(Dense):
-    """Zeros come from shrinkage: after the last step, weights below ``TOLERANCE`` become zeros.
+    """Zeros come from a price, which rises over the first ``settings.ramp_epochs`` to its full.
 
-    Every parameter is penalised, biases too, as in HALO's MNIST code. Nothing is trained after
-    the last step; how the error grows with more zeros is noted in ``sparsity_curve``.
+    After the last step, weights below ``TOLERANCE`` become zeros. Every parameter is penalised,
+    biases too, as in HALO's MNIST code. Nothing is trained after the last step; how the error
+    grows with more zeros is noted in ``sparsity_curve``.
     """
+
+    def before_step(self, trainer: Trainer) -> None:
+        ramp_steps = trainer.settings.ramp_epochs * trainer.steps_per_epoch
+        if trainer.step <= ramp_steps:
+            share = (trainer.step + 1) / (ramp_steps + 1)
+            self.charge(trainer.settings, share)
+
+    def charge(self, settings: Settings, share: float) -> None:
+        """Set the price to this share, in (0, 1], of the full one."""
 
     def after_epoch(self, trainer: Trainer) -> None:
         if trainer.epoch + 1 == trainer.settings.epochs:
+            self.end_in_zeros_(trainer.model)
             data = trainer.dataset
             trainer.findings["sparsity_curve"] = sparsity_curve(
                 trainer.model, data.eval_images, data.eval_labels
             )
-            make_permanent_(prune_below_(trainer.model, TOLERANCE))
+
+    def end_in_zeros_(self, model: nn.Module) -> None:
+        make_permanent_(prune_below_(model, TOLERANCE))
 
 
 class HaloPenalty(Shrinking):
     """HALO: the optimizer learns the weights and their coefficients together, to the last step."""
 
-    settings = frozenset({"xi", "psi", "proximal"})
+    settings = frozenset({"xi", "psi", "proximal", "budget", "initial_coefficient", "ramp_epochs"})
 
     def start(self, trainer: Trainer) -> None:
         settings = trainer.settings
         self.halo = Halo(
-            trainer.model, settings.xi, settings.psi, biases=True, proximal=settings.proximal
+            trainer.model,
+            settings.xi,
+            settings.psi,
+            initial=settings.initial_coefficient,
+            biases=True,
+            budget=settings.budget,
+            proximal=settings.proximal,
         )
+
+    def charge(self, settings: Settings, share: float) -> None:
+        self.halo.psi = share * settings.psi
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.halo.coefficients]
@@ -52,8 +80,7 @@ class HaloPenalty(Shrinking):
 
     def after_step(self, trainer: Trainer) -> None:
         if self.halo.proximal:
-            weights = trainer.optimizer.param_groups[0]
-            self.halo.shrink_(weights["lr"] / (1 - weights.get("momentum", 0.0)))
+            self.halo.shrink_(trainer.weight_step())
 
     def record(self, trainer: Trainer) -> dict[str, Any]:
         return {"penalty": float(self.halo.value())}
@@ -62,11 +89,14 @@ class HaloPenalty(Shrinking):
 class SingleCoefficient(Shrinking):
     """A penalty with one coefficient for all weights."""
 
-    settings = frozenset({"strength"})
+    settings = frozenset({"strength", "ramp_epochs"})
     kind: ClassVar[type[Penalty]]
 
     def start(self, trainer: Trainer) -> None:
         self.penalty = self.kind(trainer.settings.strength)
+
+    def charge(self, settings: Settings, share: float) -> None:
+        self.penalty.strength = share * settings.strength
 
     def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         loss = super().backward(model, images, labels)
@@ -93,3 +123,65 @@ class BridgeThird(SingleCoefficient):
     """The bridge ℓ_{1/3}, HALO's own marginal: does learning λ matter?"""
 
     kind = Bridge
+
+
+class Sws(Shrinking):
+    """HALO's own baseline: one learned coefficient for all weights, none for each."""
+
+    settings = frozenset({"xi", "psi", "initial_coefficient", "ramp_epochs"})
+
+    def start(self, trainer: Trainer) -> None:
+        settings = trainer.settings
+        self.penalty = SharedShrinkage(
+            settings.xi, settings.psi, initial=settings.initial_coefficient
+        ).to(trainer.device)
+
+    def charge(self, settings: Settings, share: float) -> None:
+        self.penalty.psi = share * settings.psi
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.penalty.coefficient]
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super().backward(model, images, labels)
+        self.penalty.backward(list(model.parameters()))
+        return loss
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        return {
+            "penalty": float(self.penalty.value(list(trainer.model.parameters()))),
+            "coefficient": float(self.penalty.coefficient.detach()),
+        }
+
+
+class SparseVariationalDropout(Shrinking):
+    """Sparse variational dropout: weights end at zero where noise has drowned them."""
+
+    settings = frozenset({"strength", "ramp_epochs"})
+
+    def start(self, trainer: Trainer) -> None:
+        if hasattr(self, "dropout"):
+            self.dropout.remove()
+        self.dropout = VariationalDropout(trainer.model)
+        self.price = trainer.settings.strength
+
+    def charge(self, settings: Settings, share: float) -> None:
+        self.price = share * settings.strength
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.dropout.parameters())
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        loss = F.cross_entropy(model(images), labels)
+        (loss + self.price * self.dropout.divergence()).backward()
+        return loss.detach()
+
+    def end_in_zeros_(self, model: nn.Module) -> None:
+        self.dropout.remove()
+        for layer, log_alpha in zip(weighted_layers(model), self.dropout.log_alpha(), strict=True):
+            prune.custom_from_mask(layer, "weight", log_alpha.detach() <= LOG_ALPHA_LIMIT)
+        make_permanent_(model)
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        with torch.no_grad():
+            return {"penalty": float(self.price * self.dropout.divergence())}

@@ -1,0 +1,76 @@
+"""Sparse variational dropout: Gaussian noise on every weight (Molchanov et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruning_core.metrics import weighted_layers
+
+LOG_ALPHA_LIMIT = 3.0
+"""Weights with log α above it carry no signal: their noise has 20 times their own power."""
+
+
+class VariationalDropout(nn.Module):
+    """A posterior N(w, σ²) for each weight, with its own σ, under a log-uniform prior.
+
+    While the model is in training mode its linear and convolution layers return draws of what
+    they compute, for each example one (the local reparameterisation). The variances are this
+    module's parameters, for the optimizer of the weights::
+
+        dropout = VariationalDropout(model)
+        optimizer = torch.optim.Adam([*model.parameters(), *dropout.parameters()])
+        …
+        loss = F.cross_entropy(model(x), y) + dropout.divergence() / num_examples
+
+    Args:
+        model: its linear and convolution layers take part, biases do not.
+        log_variance: log σ² at the start.
+    """
+
+    def __init__(self, model: nn.Module, *, log_variance: float = -10.0) -> None:
+        super().__init__()
+        # In a tuple, so that the weights do not become parameters of this module too.
+        self._layers = tuple(weighted_layers(model))
+        self.log_variances = nn.ParameterList(
+            torch.full_like(layer.weight, log_variance) for layer in self._layers
+        )
+        self._hooks = [layer.register_forward_hook(self._add_noise) for layer in self._layers]
+
+    def log_alpha(self) -> list[Tensor]:
+        """log α = log σ²/w² of every weight; by layer, shaped like its weight."""
+        return [
+            variance - torch.log(layer.weight.square() + 1e-12)
+            for layer, variance in zip(self._layers, self.log_variances, strict=True)
+        ]
+
+    def divergence(self) -> Tensor:
+        """KL(posterior ‖ prior) in nats, summed over the weights, up to a constant; a scalar.
+
+        The fit of Molchanov et al., their equation 14: 0 where α → ∞, and otherwise above it.
+        """
+        log_alpha = torch.cat([values.flatten() for values in self.log_alpha()])
+        gain = 0.63576 * torch.sigmoid(1.8732 + 1.48695 * log_alpha)
+        return (0.63576 - gain + 0.5 * F.softplus(-log_alpha)).sum()
+
+    def remove(self) -> None:
+        """Let the layers compute without noise again."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _add_noise(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        if not layer.training:
+            return output
+        assert isinstance(layer, (nn.Linear, nn.Conv2d))
+        variance = self.log_variances[self._layers.index(layer)].exp()
+        power = inputs[0].square()
+        if isinstance(layer, nn.Linear):
+            spread = F.linear(power, variance)
+        else:
+            spread = F.conv2d(
+                power, variance, None, layer.stride, layer.padding, layer.dilation, layer.groups
+            )
+        return output + (spread + 1e-8).sqrt() * torch.randn_like(output)
