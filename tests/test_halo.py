@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from pruning_core.halo import (
     bridge_shrink,
     bridge_threshold,
     halo_marginal,
+    negative_log_prior,
+    normalised_coefficient,
     optimal_coefficient,
 )
 from pruning_core.models import lenet_5
@@ -115,6 +118,49 @@ def test_the_optimal_coefficient_minimises_the_penalty(
     assert math.log(best) == pytest.approx(found.x, abs=1e-4)
     assert marginal == pytest.approx(found.fun, rel=1e-9)
     assert marginal == pytest.approx(penalty(math.log(best)), rel=1e-9)
+
+
+@given(weight=sizes, coefficient=st.floats(0.1, 10.0), xi=prices, psi=prices)
+def test_the_hierarchy_is_laplace_and_gamma_or_with_the_normaliser_exponential(
+    weight: float, coefficient: float, xi: float, psi: float
+) -> None:
+    w, c = (torch.tensor(x, dtype=torch.float64) for x in (weight, coefficient))
+    given_coefficient = stats.laplace(scale=coefficient**2 / xi).logpdf(weight)
+    for normaliser, prior in (
+        (False, stats.gamma(3, scale=1 / psi)),
+        (True, stats.expon(scale=1 / psi)),
+    ):
+        found = float(negative_log_prior(w, c, xi, psi, normaliser=normaliser))
+        expected = -given_coefficient - prior.logpdf(coefficient)
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(weight=st.floats(1e-6, 50.0), xi=prices, psi=prices)
+def test_the_normalised_coefficient_minimises_the_negative_log_prior(
+    weight: float, xi: float, psi: float
+) -> None:
+    w = torch.tensor(weight, dtype=torch.float64)
+    best = float(normalised_coefficient(w, xi, psi))
+
+    def price(log_coefficient: float) -> float:
+        c = torch.tensor(math.exp(log_coefficient), dtype=torch.float64)
+        return float(negative_log_prior(w, c, xi, psi, normaliser=True))
+
+    found: Any = minimize_scalar(price, bracket=(math.log(best) - 1, math.log(best) + 2))
+    assert math.log(best) == pytest.approx(found.x, abs=1e-4)
+    assert best**2 * (psi * best + 2) == pytest.approx(2 * xi * weight, rel=1e-12)
+
+
+def test_with_the_normaliser_zero_is_worth_everything_and_large_weights_pay_the_bridge() -> None:
+    weights = torch.tensor([0.0, 1e-12, 1e-9, 1e9, 1e12], dtype=torch.float64)
+    best = normalised_coefficient(weights, 2.0, 3.0)
+    prices = negative_log_prior(weights, best, 2.0, 3.0, normaliser=True)
+    assert float(best[0]) == 0.0
+    # A thousandth of a small weight costs log 1000 less, whatever ξ and ψ.
+    assert float(prices[2] - prices[1]) == pytest.approx(math.log(1000), rel=1e-4)
+    torch.testing.assert_close(
+        best[3:], optimal_coefficient(weights[3:], 2.0, 3.0), rtol=0.01, atol=0
+    )
 
 
 @given(value=st.floats(-20.0, 20.0), scale=st.floats(1e-4, 10.0))

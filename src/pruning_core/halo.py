@@ -61,6 +61,38 @@ def bridge_shrink(values: Tensor, scale: float) -> Tensor:
     return torch.where(size > threshold, shrunk.copysign(values), torch.zeros_like(values))
 
 
+def negative_log_prior(
+    weight: Tensor, coefficient: Tensor, xi: float, psi: float, *, normaliser: bool = False
+) -> Tensor:
+    """−log p(w, λ) of the hierarchy behind P, in nats; elementwise, for λ > 0.
+
+    w given λ is Laplace with mean λ²/ξ of |w|, of density ξ/(2λ²) exp(−ξ|w|/λ²). P leaves the
+    normaliser ξ/(2λ²) out, which is the same as λ ~ Gamma(3, ψ). With it λ ~ Exponential(ψ) and
+    2 log λ is added: then −log p falls to −∞ as w and λ vanish together, and no weight is safe
+    from zero. Both densities integrate to 1.
+    """
+    penalty = xi * weight.abs() / coefficient.square() + psi * coefficient
+    if normaliser:
+        return penalty + 2 * coefficient.log() + math.log(2 / (xi * psi))
+    return penalty + math.log(4 / (xi * psi**3))
+
+
+def normalised_coefficient(weight: Tensor, xi: float, psi: float) -> Tensor:
+    """The λ that minimises :func:`negative_log_prior` with the normaliser; elementwise.
+
+    It is the root of ψλ³ + 2λ² = 2ξ|w|: near zero (ξ|w|)^½, where the price of a weight is
+    log|w|; and for large weights λ* as without the normaliser.
+    """
+    price = xi * weight.abs()
+    # Either term alone bounds the root from above; from there Newton's steps fall to it.
+    root = torch.minimum(price.sqrt(), (2 * price / psi).pow(1 / 3))
+    for _ in range(6):
+        excess = root.square() * (psi * root + 2) - 2 * price
+        slope = root * (3 * psi * root + 4)
+        root = root - excess / slope.clamp_min(torch.finfo(root.dtype).tiny)
+    return root
+
+
 class Halo(nn.Module):
     """The HALO penalty on a model's weights, with one learned coefficient λ for each.
 
