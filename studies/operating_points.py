@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=-1, help="runs at a time (default: cores)")
     parser.add_argument("--points", nargs="*", default=list(POINTS), choices=list(POINTS))
     options = parser.parse_args()
-    runs = [(name, seed) for seed in range(options.seeds) for name in options.points]
-    Parallel(n_jobs=options.jobs, prefer="threads")(delayed(run)(*r) for r in runs)
+    run_missing(
+        {
+            RUNS / f"{name}-{seed}": f"{POINTS[name].arguments} --seed {seed}"
+            for seed in range(options.seeds)
+            for name in options.points
+        },
+        options.jobs,
+    )
     rows = [row(path) for path in sorted(RUNS.glob("*/summary.json"))]
     RESULTS.parent.mkdir(exist_ok=True)
     write_atomically(RESULTS, pd.DataFrame(rows).to_csv(index=False).encode())
@@ -70,19 +77,23 @@ def main() -> None:
     print(text)
 
 
-def run(name: str, seed: int) -> None:
-    """One training run in a process of its own, with one thread; nothing if it is finished."""
-    out = RUNS / f"{name}-{seed}"
-    if (out / "summary.json").exists():
-        return
-    command = [sys.executable, "-m", "pruning_core.cli", "train", *POINTS[name].arguments.split()]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "--seed", str(seed), "--out", str(out), "--resume"],
-        check=True,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
+def run_missing(runs: Mapping[Path, str], jobs: int) -> None:
+    """Train by ``pruning-core train ARGUMENTS`` into each folder that holds no summary yet.
+
+    Every run has a process of its own, with one thread. One that was interrupted resumes.
+    """
+
+    def run(out: Path, arguments: str) -> None:
+        command = [sys.executable, "-m", "pruning_core.cli", "train", *arguments.split()]
+        subprocess.run(
+            [*command, "--out", str(out), "--resume"],
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
+
+    missing = {out: a for out, a in runs.items() if not (out / "summary.json").exists()}
+    Parallel(n_jobs=jobs, prefer="threads")(delayed(run)(*item) for item in missing.items())
 
 
 def row(path: Path) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from safetensors.torch import load_file
 from pruning_core.data import Dataset
 from pruning_core.export import WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
+from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
+from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
 from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
 from pruning_core.training import (
@@ -586,6 +588,12 @@ def test_the_recommended_settings_are_the_defaults_and_scale_with_the_epochs() -
     assert recommended("lenet-5").model == "lenet-5"
     assert recommended("lenet-5", epochs=1).bernoulli_epochs == 1
     assert recommended("lenet-5", epochs=10, bernoulli_epochs=2).bernoulli_epochs == 2
+    for model in MODELS:
+        for method in METHODS:
+            assert recommended(model, method, epochs=1).method == method
+    short = recommended("lenet-5", "sparse-vd", epochs=2)
+    whole = recommended("lenet-5", "sparse-vd")
+    assert short.ramp_epochs / 2 == pytest.approx(whole.ramp_epochs / whole.epochs)
     message = "log_gamma does not apply to the method dense; it is for bernoulli"
     with pytest.raises(ValueError, match=message):
         recommended("lenet-5", "dense", log_gamma=(3.0,))

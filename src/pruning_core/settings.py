@@ -155,9 +155,22 @@ _BY_SGD: dict[str, Any] = {
     "batch_size": 100,
     "epochs": 60,
 }
-_RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
-    ("lenet-300-100", "halo"): _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
-    ("lenet-5", "halo"): _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
+_BY_ADAM = _BY_SGD | {"optimizer": "adam", "learning_rate": 1e-3}
+_BY_METHOD: dict[str, dict[str, Any]] = {
+    "halo": _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
+    "l1": _BY_SGD | {"strength": 3e-5},
+    "sws": _BY_SGD | {"xi": 3e-5, "psi": 3e-2},
+    "ridge": _BY_SGD | {"strength": 3e-5},
+    "bridge": _BY_SGD | {"strength": 7e-5},
+    "group-lasso": _BY_SGD | {"strength": 3e-5, "fine_tune_epochs": 15},
+    "magnitude": _BY_SGD,
+    "iterative-magnitude": _BY_SGD | {"fine_tune_epochs": 30},
+    "random": _BY_SGD | {"fine_tune_epochs": 30},
+    "snip": _BY_SGD,
+    "l0": _BY_ADAM | {"strength": 1e-6},
+    "sparse-vd": _BY_ADAM | {"strength": 1 / 60_000, "ramp_epochs": 15.0},
+}
+_BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
     ("lenet-5", "dense"): {"epochs": 60},
     ("lenet-5", "bernoulli"): {
         "epochs": 60,
@@ -169,7 +182,7 @@ _RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
         "weight_decay": 4.0,
     },
 }
-"""What differs from the defaults of :class:`Settings`, by model and method.
+"""What differs from the defaults of :class:`Settings`, by method, or by model and method.
 
 Those of bernoulli were chosen on the validation split, LeNet-5's as the extension to 60 epochs of
 settings that ran there for 40 and 50; halo's are a first guess, still to be tuned.
@@ -194,12 +207,16 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
     for name in changes.keys() & (METHOD_SETTINGS - METHODS[method].settings):
         readers = ", ".join(key for key, value in METHODS.items() if name in value.settings)
         raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
-    base = replace(base, **_RECOMMENDED.get((model, method), {}))
-    if "bernoulli_epochs" not in METHODS[method].settings:
-        return replace(base, **changes)
+    base = replace(base, **_BY_METHOD.get(method, {}))
+    base = replace(base, **_BY_MODEL_AND_METHOD.get((model, method), {}))
+    # The parts of a run keep their shares of it.
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
-        changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
+        if "bernoulli_epochs" in METHODS[method].settings:
+            changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
+        else:
+            changes.setdefault("ramp_epochs", base.ramp_epochs * share)
+        changes.setdefault("fine_tune_epochs", round(base.fine_tune_epochs * share))
     if "bernoulli_epochs" in changes:
         share = changes["bernoulli_epochs"] / base.bernoulli_epochs
         changes.setdefault("ramp_epochs", base.ramp_epochs * share)

@@ -1,0 +1,235 @@
+"""HALO and the methods around it, on full MNIST.
+
+    python studies/field.py search   the settings tried, one seed each, on the validation split
+    python studies/field.py          ten seeds of the chosen ones, on the test set, and verdicts
+
+The claims below were written down before the ten seeds ran. A run that is finished is never
+repeated, one that was interrupted resumes. The summaries are gathered in
+``results/field-search.csv`` and ``results/field.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from operating_points import ROOT, mean_interval, run_missing
+from scipy import stats
+
+from pruning_core.export import write_atomically
+
+RUNS = ROOT / "runs" / "field"
+RESULTS = ROOT / "results" / "field.csv"
+SEARCH = ROOT / "results" / "field-search.csv"
+
+GRIDS: dict[str, tuple[str, ...]] = {
+    "l1": ("--strength 1e-5", "--strength 3e-5", "--strength 1e-4", "--strength 2e-4"),
+    "sws": (
+        "--xi 1e-5 --psi 1e-2",
+        "--xi 3e-5 --psi 3e-2",
+        "--xi 1e-4 --psi 1e-1",
+        "--xi 1e-4 --psi 3e-2",
+    ),
+    "ridge": ("--strength 1e-5", "--strength 3e-5", "--strength 1e-4", "--strength 3e-4"),
+    "bridge": ("--strength 4e-5", "--strength 7e-5", "--strength 1e-4", "--strength 1.4e-4"),
+    "group-lasso": ("--strength 1e-5", "--strength 3e-5", "--strength 6e-5", "--strength 1e-4"),
+    "iterative-magnitude": (
+        "--zeros-percent 91.7",
+        "--zeros-percent 95",
+        "--zeros-percent 98.2",
+        "--zeros-percent 98.2 --fine-tune-epochs 45",
+    ),
+    "magnitude": (
+        "--zeros-percent 95",
+        "--zeros-percent 95 --layerwise",
+        "--zeros-percent 91.7 --fine-tune-epochs 30",
+        "--zeros-percent 95 --fine-tune-epochs 30",
+    ),
+    "snip": (
+        "--zeros-percent 95",
+        "--zeros-percent 95 --learning-rate 0.05",
+        "--zeros-percent 98",
+        "--zeros-percent 98 --learning-rate 0.05",
+    ),
+    "random": ("--zeros-percent 95",),
+    "l0": ("--strength 3e-7", "--strength 1e-6", "--strength 3e-6", "--strength 1e-6 --theta 0.6"),
+    "sparse-vd": (
+        "--strength 1e-5",
+        "--strength 1.67e-5",
+        "--strength 1.67e-5 --learning-rate 2e-3",
+        "--strength 1.67e-5 --ramp-epochs 30",
+    ),
+}
+"""What was tried of each method around HALO, four settings at most."""
+
+INPUTS = {
+    ("lenet-300-100", "l0"): " --gate-inputs",
+    ("lenet-300-100", "group-lasso"): " --gate-inputs",
+}
+"""Added to every setting: published structured rows of LeNet-300-100 lose pixels too."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The error of a point is at most ``error_percent``, at ``zeros_percent`` of zeros.
+
+    The error is that of the curve; or of the network as it is, if that has more zeros, or no
+    zeros are named.
+    """
+
+    point: str
+    error_percent: float
+    zeros_percent: float | None = None
+    source: str = "asked"
+
+
+POINTS: dict[str, str] = {}
+CLAIMS: tuple[Claim, ...] = ()
+DIFFERENCES: tuple[tuple[str, str, float], ...] = ()
+"""Pairs whose errors are compared at a share of zeros."""
+
+
+def main() -> None:
+    """Run what is missing, and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("what", nargs="?", default="points", choices=("points", "search"))
+    parser.add_argument("--models", nargs="*", default=["lenet-300-100", "lenet-5"])
+    parser.add_argument("--methods", nargs="*", help="only these")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=-1, help="runs at a time (default: cores)")
+    options = parser.parse_args()
+    RESULTS.parent.mkdir(exist_ok=True)
+    if options.what == "search":
+        search(options.models, options.methods or list(GRIDS), options.jobs)
+        return
+    chosen = {
+        name: arguments
+        for name, arguments in POINTS.items()
+        if arguments.split()[0] in options.models
+        and (not options.methods or arguments.split()[2] in options.methods)
+    }
+    run_missing(
+        {
+            RUNS / f"{name}-{seed}": f"{arguments} --seed {seed}"
+            for seed in range(options.seeds)
+            for name, arguments in chosen.items()
+        },
+        options.jobs,
+    )
+    write_table(RESULTS, (RUNS / f"{n}-{s}" for n in POINTS for s in range(options.seeds)))
+    text = verdicts(pd.read_csv(RESULTS))
+    write_atomically(RESULTS.with_suffix(".txt"), f"{text}\n".encode())
+    print(text)
+
+
+def search(models: list[str], methods: list[str], jobs: int) -> None:
+    """Every setting of the grids on the validation split."""
+    runs = {
+        RUNS / "search" / "_".join(f"{model} {method} {setting}".split()): (
+            f"{model} --method {method} {setting}{INPUTS.get((model, method), '')} "
+            "--split validation"
+        )
+        for model in models
+        for method in methods
+        for setting in GRIDS[method]
+    }
+    run_missing(runs, jobs)
+    write_table(SEARCH, sorted((RUNS / "search").iterdir()))
+    columns = ["point", "zeros_percent", "macs", "test_error_percent", "error_at_95"]
+    print(pd.read_csv(SEARCH)[columns].to_string(index=False))
+
+
+def write_table(path: Path, folders: Iterable[Path]) -> None:
+    """A row for each finished run."""
+    rows = [row(folder) for folder in folders if (folder / "summary.json").exists()]
+    write_atomically(path, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """What the table keeps of a run."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    curve = summary.get("sparsity_curve", {})
+    kept = summary["weights_kept"] / summary["weights_total"]
+    seeded = summary["split"] == "test"
+    return {
+        "point": folder.name.rpartition("-")[0] if seeded else folder.name.replace("_", " "),
+        "model": summary["model"],
+        "method": summary["method"],
+        "seed": summary["seed"],
+        "split": summary["split"],
+        "epochs": summary["epochs"],
+        "architecture": "-".join(map(str, summary["architecture"])),
+        "zeros_percent": round(100 * (1 - kept), 3),
+        "macs": summary["macs"],
+        "test_error_percent": summary["test_error_percent"],
+        **{f"error_at_{zeros}": error for zeros, error in curve.items()},
+        "seconds": round(summary["seconds"], 1),
+        "device": summary["device"],
+        "package": summary["versions"]["pruning-core"],
+        "torch": summary["versions"]["torch"],
+        "settings": json.dumps(summary["settings"]),
+    }
+
+
+def verdicts(table: pd.DataFrame) -> str:
+    """Every point, every claim with what was found, and the differences."""
+    lines = [f"{'point':34}{'seeds':>5}{'zeros %':>9}{'MACs':>11}  {'error % of the network':24}"]
+    for name, runs in table.groupby("point", sort=False):
+        zeros, macs = runs["zeros_percent"].mean(), runs["macs"].mean()
+        error = interval(runs["test_error_percent"].to_numpy())
+        lines.append(f"{name:34}{len(runs):5}{zeros:9.2f}{macs:11.0f}  {error}")
+    lines += ["", f"{'claim':34}{'zeros %':>9}  {'error %':22}{'limit':>6}"]
+    for claim in CLAIMS:
+        found = errors(table, claim.point, claim.zeros_percent)
+        if not len(found):
+            lines.append(f"{claim.point:34}{'':9}  not run")
+            continue
+        zeros = claim.zeros_percent or zeros_of(table, claim.point)
+        verdict = "holds" if found.mean() <= claim.error_percent else "FAILS"
+        lines.append(
+            f"{claim.point:34}{zeros:9.2f}  {interval(found):22}{claim.error_percent:6.2f}  "
+            f"{verdict}  ({claim.source})"
+        )
+    lines += ["", "differences of the errors, in points, with the 95 % interval of Welch"]
+    for first, second, zeros in DIFFERENCES:
+        a, b = (errors(table, name, zeros) for name in (first, second))
+        if min(len(a), len(b)) < 2:
+            continue
+        bounds = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+        lines.append(
+            f"{first} − {second} at {zeros:g} % zeros: {a.mean() - b.mean():+.3f} "
+            f"[{bounds.low:+.3f}, {bounds.high:+.3f}]"
+        )
+    return "\n".join(lines)
+
+
+def errors(table: pd.DataFrame, point: str, zeros_percent: float | None) -> np.ndarray:
+    """Error of each seed in percent, at the share of zeros."""
+    runs = table[table["point"] == point]
+    column = f"error_at_{zeros_percent:g}" if zeros_percent is not None else ""
+    if column in runs:
+        return np.asarray(runs[column])
+    if zeros_percent is not None and len(runs) and zeros_of(table, point) < zeros_percent - 0.05:
+        raise ValueError(f"{point} has fewer zeros than {zeros_percent} %, and no such curve")
+    return np.asarray(runs["test_error_percent"])
+
+
+def zeros_of(table: pd.DataFrame, point: str) -> float:
+    """Mean share of zeros in percent."""
+    return float(table.loc[table["point"] == point, "zeros_percent"].mean())
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and 95 % interval as text."""
+    value, half = mean_interval(values)
+    return f"{value:.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+if __name__ == "__main__":
+    main()
