@@ -13,14 +13,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from pruning_core.data import FILES, Dataset, load
+from pruning_core.methods import Dense
 from pruning_core.settings import Settings, recommended
 from pruning_core.training import Trainer
 
@@ -35,7 +38,9 @@ def main() -> None:
     options = parser.parse_args()
     data = load("mnist")
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print_ratios("step of LeNet-300-100, nothing removed", steps(data), options.rounds)
+    print_ratios("100 steps of LeNet-300-100, nothing removed", gate_steps(data), options.rounds)
+    for model, rounds in (("lenet-300-100", options.rounds), ("lenet-5", options.rounds // 3)):
+        print_ratios(f"100 steps of {model}, SGD", halo_steps(model, data), max(1, rounds))
     print_ratios("epoch of LeNet-300-100, dense", epochs(data), max(1, options.rounds // 5))
     if options.whole:
         for pruned in (recommended("lenet-300-100", gate_inputs=True), recommended("lenet-5")):
@@ -75,31 +80,70 @@ def print_ratios(title: str, tasks: Mapping[str, Callable[[], object]], rounds: 
     print()
 
 
-def steps(data: Dataset) -> dict[str, Callable[[], None]]:
+def gate_steps(data: Dataset) -> dict[str, Callable[[], None]]:
     """A hundred steps each: the dense network, with hidden gates, with input gates too."""
-
-    def hundred(settings: Settings) -> Callable[[], None]:
-        trainer = Trainer(settings, data)
-        trainer.model.train()
-        images, labels = data.train_images[:12_800], data.train_labels[:12_800]
-
-        def task() -> None:
-            for index in torch.randperm(12_800).split(128):
-                trainer.optimizer.zero_grad()
-                trainer.method.backward(
-                    trainer.model, images.index_select(0, index), labels.index_select(0, index)
-                )
-                trainer.optimizer.step()
-                trainer.method.after_step(trainer)
-
-        return task
-
     model = "lenet-300-100"
     return {
-        "dense": hundred(recommended(model, "dense")),
-        "gates on hidden units": hundred(recommended(model)),
-        "gates on hidden units and pixels": hundred(recommended(model, gate_inputs=True)),
+        "dense": hundred_steps(recommended(model, "dense"), data),
+        "gates on hidden units": hundred_steps(recommended(model), data),
+        "gates on hidden units and pixels": hundred_steps(
+            recommended(model, gate_inputs=True), data
+        ),
     }
+
+
+def halo_steps(model: str, data: Dataset) -> dict[str, Callable[[], None]]:
+    """A hundred steps of SGD each: without a penalty, with HALO in three ways."""
+    plain = recommended(model, "magnitude")
+    return {
+        "no penalty": hundred_steps(replace(plain, method="dense"), data),
+        "HALO": hundred_steps(recommended(model, "halo"), data),
+        "HALO, proximal": hundred_steps(recommended(model, "halo", proximal=True), data),
+        "HALO, a loop over the parameters": hundred_steps(plain, data, NaiveHalo),
+    }
+
+
+class NaiveHalo(Dense):
+    """The penalty as one writes it down, for autograd to differentiate."""
+
+    def start(self, trainer: Trainer) -> None:
+        self.pairs = [(w, nn.Parameter(torch.ones_like(w))) for w in trainer.model.parameters()]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [coefficient for _, coefficient in self.pairs]
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        loss = F.cross_entropy(model(images), labels)
+        for weight, coefficient in self.pairs:
+            loss = loss + 2e-5 * (weight.abs() / coefficient**2).sum()
+            loss = loss + 5e-5 * coefficient.abs().sum()
+        loss.backward()
+        return loss.detach()
+
+
+def hundred_steps(
+    settings: Settings, data: Dataset, method: type[Dense] | None = None
+) -> Callable[[], None]:
+    """A hundred training steps of a network that has not been trained."""
+    trainer = Trainer(settings, data)
+    if method is not None:
+        trainer.method = method()
+        trainer.method.start(trainer)
+        trainer.optimizer = trainer.fresh_optimizer()
+    trainer.model.train()
+    number = 100 * settings.batch_size
+    images, labels = data.train_images[:number], data.train_labels[:number]
+
+    def task() -> None:
+        for index in torch.randperm(number).split(settings.batch_size):
+            trainer.optimizer.zero_grad()
+            trainer.method.backward(
+                trainer.model, images.index_select(0, index), labels.index_select(0, index)
+            )
+            trainer.optimizer.step()
+            trainer.method.after_step(trainer)
+
+    return task
 
 
 def epochs(data: Dataset) -> dict[str, Callable[[], object]]:

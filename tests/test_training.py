@@ -304,6 +304,7 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
     assert summary["weights_kept"] == sum(int(t.count_nonzero()) for t in weights)
     assert summary["architecture"][-1] == weights[-1].shape[1]
     model = load_model(run.directory)
+    assert not [m for m in model.modules() if type(m).__module__.startswith("pruning_core")]
     error = error_percent(model, run.dataset.eval_images, run.dataset.eval_labels)
     assert summary["test_error_percent"] == error == run.trajectory[-1]["test_error_percent"]
     errors = [record["test_error_percent"] for record in run.trajectory]
@@ -318,7 +319,7 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
 
 
 def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
-    for name in ("HALO", "HALO, proximal steps", "bridge"):
+    for name in ("HALO", "HALO, proximal steps", "bridge", "SWS"):
         run = runs[name]
         summary = run.summary
         kept = summary["weights_kept"] / summary["weights_total"]
@@ -340,6 +341,53 @@ def test_cut_weights_have_the_share_of_zeros_asked_for(runs: dict[str, Run]) -> 
     assert kept == sorted(kept, reverse=True)
     assert kept[0] > kept[-1]
     assert len({r["weights_kept"] for r in runs["SNIP"].trajectory}) == 1
+
+
+def test_noise_drowns_weights_and_they_end_at_zero(runs: dict[str, Run]) -> None:
+    summary = runs["sparse variational dropout"].summary
+    kept = summary["weights_kept"] / summary["weights_total"]
+    assert 0.01 < kept < 0.6
+    assert list(summary["sparsity_curve"]) == [f"{zeros:g}" for zeros in ZEROS_PERCENT]
+    # Before the threshold, zeros come from the masks alone.
+    assert summary["sparsity_curve"]["90"] >= summary["test_error_percent"] - 5
+
+
+@pytest.mark.parametrize("name", ["group lasso", "L0", "L0 of LeNet-5, to the last step"])
+def test_structured_methods_end_in_fewer_units_and_multiply_accumulates(
+    name: str, runs: dict[str, Run]
+) -> None:
+    summary = runs[name].summary
+    before, after = summary["architecture_dense"], summary["architecture"]
+    assert all(1 <= a <= b for a, b in zip(after, before, strict=True))
+    assert 0 < summary["units_removed"] == sum(before) - sum(after)
+    assert summary["macs"] < summary["macs_dense"]
+    settled = runs[name].settings.epochs - max(1, runs[name].settings.fine_tune_epochs)
+    architectures = [record["architecture"] for record in runs[name].trajectory]
+    assert architectures[:settled] == [before] * settled
+    assert architectures[settled:] == [after] * (len(architectures) - settled)
+
+
+class SettleEarly(Callback):
+    """Lets a structured method remove its units between two epochs, and compares."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if trainer.epoch != trainer.settings.epochs - trainer.settings.fine_tune_epochs:
+            return
+        images = trainer.dataset.eval_images
+        trainer.model.eval()
+        with torch.no_grad():
+            before = trainer.model(images)
+            trainer.method.before_epoch(trainer)
+            after = trainer.model.eval()(images)
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+        self.removed = trainer.findings["units_removed"]
+
+
+@pytest.mark.parametrize("name", ["group lasso", "L0"])
+def test_the_network_without_its_dead_units_computes_what_it_did(name: str, small: Dataset) -> None:
+    compare = SettleEarly()
+    Trainer(VARIANTS[name], small, [compare]).fit()
+    assert compare.removed > 100
 
 
 def test_units_leave_while_it_trains_and_none_come_back(runs: dict[str, Run]) -> None:
@@ -572,6 +620,17 @@ def test_images_of_another_size_are_refused(small: Dataset, tmp_path: Path) -> N
         ({"bernoulli_epochs": 0}, "bernoulli_epochs is 0"),
         ({"ramp_epochs": -1.0}, "ramp_epochs is -1.0; expected 0 to bernoulli_epochs"),
         ({"ramp_epochs": 500.0}, "ramp_epochs is 500.0"),
+        (
+            {"method": "l1", "epochs": 5, "ramp_epochs": 5.0},
+            "ramp_epochs is 5.0; expected 0 to epochs, without it",
+        ),
+        ({"xi": 0.0}, "xi is 0.0; expected a finite number above 0"),
+        ({"psi": -1.0}, "psi is -1.0; expected a finite number above 0"),
+        ({"initial_coefficient": 0.0}, "initial_coefficient is 0.0; expected a finite number"),
+        ({"budget": -1.0}, "budget is -1.0; expected a finite number ≥ 0"),
+        ({"strength": math.inf}, "strength is inf; expected a finite number ≥ 0"),
+        ({"zeros_percent": 100.0}, r"zeros_percent is 100.0; expected a share .* \[0, 100\)"),
+        ({"fine_tune_epochs": 91}, "fine_tune_epochs is 91; expected 0 to epochs"),
         ({"model": "lenet-5", "gate_inputs": True}, "gate_inputs needs a fully connected model"),
         ({"gate_features": True}, "gate_features is for the features of lenet-5"),
     ],

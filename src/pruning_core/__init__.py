@@ -1,4 +1,4 @@
-"""Learning sparse neural networks: Bernoulli variational pruning, and what it takes to trust it."""
+"""Learning sparse neural networks: Bernoulli variational pruning, HALO, and the field around."""
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.compaction import CompactionError, compact_
@@ -8,6 +8,7 @@ from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_ga
 from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,11 @@ __all__ = [
     "lenet_5",
     "lenet_300_100",
     "load_model",
+    "make_permanent_",
     "named_gates",
+    "prune_",
+    "prune_below_",
     "sampled_gates",
     "save_model",
+    "sparsity_curve",
 ]
