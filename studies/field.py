@@ -89,9 +89,23 @@ class Claim:
     source: str = "asked"
 
 
-POINTS: dict[str, str] = {}
-CLAIMS: tuple[Claim, ...] = ()
-DIFFERENCES: tuple[tuple[str, str, float], ...] = ()
+_300, _5 = "lenet-300-100 --method", "lenet-5 --method"
+POINTS: dict[str, str] = {
+    "lenet-300-100-halo": f"{_300} halo",
+    "lenet-300-100-halo-large": f"{_300} halo --xi 1.2e-5 --psi 3.5e-5",
+    "lenet-300-100-halo-small": f"{_300} halo --xi 3e-5 --psi 1e-4",
+    "lenet-300-100-magnitude": f"{_300} magnitude --zeros-percent 95",
+    "lenet-300-100-iterative": f"{_300} iterative-magnitude --zeros-percent 95",
+}
+CLAIMS = (
+    Claim("lenet-300-100-halo-large", 1.6, 95),
+    Claim("lenet-300-100-halo", 1.75, 98.5),
+    Claim("lenet-300-100-halo-small", 2.1, 99.3),
+)
+DIFFERENCES = (
+    ("lenet-300-100-halo-large", "lenet-300-100-magnitude", 95),
+    ("lenet-300-100-halo-large", "lenet-300-100-iterative", 95),
+)
 """Pairs whose errors are compared at a share of zeros."""
 
 

@@ -157,7 +157,7 @@ _BY_SGD: dict[str, Any] = {
 }
 _BY_ADAM = _BY_SGD | {"optimizer": "adam", "learning_rate": 1e-3}
 _BY_METHOD: dict[str, dict[str, Any]] = {
-    "halo": _BY_SGD | {"xi": 2e-5, "psi": 5e-5},
+    "halo": _BY_SGD | {"xi": 3e-5, "psi": 5e-5},
     "l1": _BY_SGD | {"strength": 3e-5},
     "sws": _BY_SGD | {"xi": 3e-5, "psi": 3e-2},
     "ridge": _BY_SGD | {"strength": 3e-5},
