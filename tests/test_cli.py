@@ -19,7 +19,8 @@ from pruning_core.cli import _parser, _settings, main
 from pruning_core.models import MODELS
 from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
 
-STUDY = Path(__file__).parents[1] / "studies" / "operating_points.py"
+STUDIES = Path(__file__).parents[1] / "studies"
+STUDY = STUDIES / "operating_points.py"
 PROGRAM = Path(sys.executable).with_name("pruning-core")
 FEW = ["--epochs", "2", "--bernoulli-epochs", "1", "--device", "cpu"]
 
@@ -366,6 +367,20 @@ def test_help_names_the_operating_points_of_the_study(capsys: pytest.CaptureFixt
     for point in points.values():
         asked = rf"{point.error_percent} % +at {point.weights_percent:g} %"
         assert re.search(rf"train {re.escape(point.arguments)} {asked}", text), point
+
+
+def test_help_names_what_halo_was_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    field = runpy.run_path(str(STUDIES / "field.py"))
+    assert call("train", "--help") == 0
+    text = " ".join(capsys.readouterr().out.partition("and of halo")[2].split())
+    claims = [claim for claim in field["CLAIMS"] if "--method halo" in field["POINTS"][claim.point]]
+    assert claims
+    for claim in claims:
+        asked = rf"{claim.error_percent} % +at {claim.zeros_percent:g} %"
+        assert re.search(rf"train {re.escape(field['POINTS'][claim.point])} {asked}", text), claim
 
 
 @pytest.mark.parametrize("flag", ["1/650", f"{1 / 650!r}"])

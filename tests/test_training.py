@@ -59,6 +59,10 @@ VARIANTS = {
     "HALO, proximal steps": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
                                     optimizer="sgd", learning_rate=0.02, xi=1e-3, psi=1e-2,
                                     proximal=True),
+    "HALO with a budget, warmed up": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
+                                             optimizer="sgd", learning_rate=0.02, xi=1e-4,
+                                             psi=1e-2, budget=5e4, initial_coefficient=0.5,
+                                             ramp_epochs=1.0),
     "iterative magnitude": replace(QUICK, method="iterative-magnitude", epochs=3,
                                    zeros_percent=90.0, bernoulli_epochs=1, fine_tune_epochs=3),
     "SWS": replace(QUICK, method="sws", epochs=2, bernoulli_epochs=1, optimizer="sgd",
@@ -319,7 +323,7 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
 
 
 def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
-    for name in ("HALO", "HALO, proximal steps", "bridge", "SWS"):
+    for name in ("HALO", "HALO, proximal steps", "HALO with a budget, warmed up", "bridge", "SWS"):
         run = runs[name]
         summary = run.summary
         kept = summary["weights_kept"] / summary["weights_total"]

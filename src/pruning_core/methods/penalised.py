@@ -125,8 +125,8 @@ class BridgeThird(SingleCoefficient):
     kind = Bridge
 
 
-class Sws(Shrinking):
-    """HALO's own baseline: one learned coefficient for all weights, none for each."""
+class Sws(SingleCoefficient):
+    """HALO's own baseline: the one coefficient is learned."""
 
     settings = frozenset({"xi", "psi", "initial_coefficient", "ramp_epochs"})
 
@@ -142,16 +142,9 @@ class Sws(Shrinking):
     def parameters(self) -> list[nn.Parameter]:
         return [self.penalty.coefficient]
 
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = super().backward(model, images, labels)
-        self.penalty.backward(list(model.parameters()))
-        return loss
-
     def record(self, trainer: Trainer) -> dict[str, Any]:
-        return {
-            "penalty": float(self.penalty.value(list(trainer.model.parameters()))),
-            "coefficient": float(self.penalty.coefficient.detach()),
-        }
+        coefficient = float(self.penalty.coefficient.detach())
+        return super().record(trainer) | {"coefficient": coefficient}
 
 
 class SparseVariationalDropout(Shrinking):
