@@ -94,6 +94,7 @@ POINTS: dict[str, str] = {
     "lenet-300-100-halo": f"{_300} halo",
     "lenet-300-100-halo-large": f"{_300} halo --xi 1.2e-5 --psi 3.5e-5",
     "lenet-300-100-halo-small": f"{_300} halo --xi 3e-5 --psi 1e-4",
+    "lenet-5-halo": f"{_5} halo",
     "lenet-300-100-magnitude": f"{_300} magnitude --zeros-percent 95",
     "lenet-300-100-iterative": f"{_300} iterative-magnitude --zeros-percent 95",
 }
@@ -101,6 +102,8 @@ CLAIMS = (
     Claim("lenet-300-100-halo-large", 1.6, 95),
     Claim("lenet-300-100-halo", 1.75, 98.5),
     Claim("lenet-300-100-halo-small", 2.1, 99.3),
+    Claim("lenet-5-halo", 0.8, 98),
+    Claim("lenet-5-halo", 0.9, 99),
 )
 DIFFERENCES = (
     ("lenet-300-100-halo-large", "lenet-300-100-magnitude", 95),

@@ -35,6 +35,7 @@ and of halo (test error at zeros among the weights); what was found is in result
   train lenet-300-100 --method halo --xi 1.2e-5 --psi 3.5e-5   1.6 %  at 95 %
   train lenet-300-100 --method halo                            1.75 % at 98.5 %
   train lenet-300-100 --method halo --xi 3e-5 --psi 1e-4       2.1 %  at 99.3 %
+  train lenet-5 --method halo                                  0.8 %  at 98 %, 0.9 % at 99 %
 """
 
 

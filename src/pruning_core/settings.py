@@ -171,6 +171,7 @@ _BY_METHOD: dict[str, dict[str, Any]] = {
     "sparse-vd": _BY_ADAM | {"strength": 1 / 60_000, "ramp_epochs": 15.0},
 }
 _BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
+    ("lenet-5", "halo"): {"epochs": 30, "xi": 2e-5, "psi": 1e-4},
     ("lenet-5", "dense"): {"epochs": 60},
     ("lenet-5", "bernoulli"): {
         "epochs": 60,
