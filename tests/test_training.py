@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from pruning_core.data import Dataset
-from pruning_core.export import WEIGHTS_FILE, load_model
+from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
 from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
@@ -481,6 +481,20 @@ def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_p
     summary = train(settings, odd, tmp_path)
     assert summary["weights_kept"] == summary["weights_total"] == 784 * 300 + 300 * 100 + 100 * 2
     assert summary["macs"] == summary["macs_dense"]
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("model", list(MODELS))
+def test_every_method_trains_both_models_and_writes_the_same_files(
+    model: str, method: str, small: Dataset, tmp_path: Path
+) -> None:
+    summary = train(recommended(model, method, epochs=2), small, tmp_path)
+    expected = {CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, WEIGHTS_FILE, DESCRIPTION_FILE}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    error = error_percent(load_model(tmp_path), small.eval_images, small.eval_labels)
+    assert summary["test_error_percent"] == error < 95
+    structured = METHODS[method].gated or method == "dense"
+    assert ("sparsity_curve" in summary) == (not structured)
 
 
 @pytest.mark.slow
