@@ -1,4 +1,4 @@
-"""Hard-concrete gates: L0 regularisation of units (Louizos, Welling & Kingma 2018)."""
+"""Hard-concrete gates: L0 regularisation of units (Louizos, Welling & Kingma, arXiv 1712.01312)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse variational dropout: Gaussian noise on every weight (Molchanov et al. 2017)."""
+"""Sparse variational dropout: Gaussian noise on every weight (Molchanov et al., arXiv 1701.05369)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class IterativeMagnitude(Magnitude):
     """Zeros are added before each of the last ``settings.fine_tune_epochs``, fewer every time.
 
     Their share is z (1 − (1 − t)³) with t from 0 to 1 over the first two thirds of those epochs
-    (Zhu & Gupta 2017).
+    (Zhu & Gupta, arXiv 1710.01878).
     """
 
     def zeros_percent(self, settings: Settings, epoch: int) -> float:
@@ -89,7 +89,7 @@ class Random(Magnitude):
 
 
 class Snip(Magnitude):
-    """SNIP: before training, weights with small |w ∂L/∂w| on a thousand images go (Lee 2019)."""
+    """SNIP: before training, weights with small |w ∂L/∂w| on a thousand images go (arXiv 1810.02340)."""
 
     settings = frozenset({"zeros_percent", "layerwise"})
 
