@@ -1,4 +1,4 @@
-"""Sparse variational dropout: Gaussian noise on every weight (Molchanov et al., arXiv 1701.05369)."""
+"""Sparse variational dropout: Gaussian noise on every weight (arXiv 1701.05369)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ class Random(Magnitude):
 
 
 class Snip(Magnitude):
-    """SNIP: before training, weights with small |w ∂L/∂w| on a thousand images go (arXiv 1810.02340)."""
+    """SNIP: weights with small |w ∂L/∂w| on a thousand images go before training.
+
+    (Lee, Ajanthan & Torr, arXiv 1810.02340.)
+    """
 
     settings = frozenset({"zeros_percent", "layerwise"})
 
