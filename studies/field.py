@@ -237,7 +237,7 @@ def errors(table: pd.DataFrame, point: str, zeros_percent: float | None) -> np.n
     if column in runs:
         return np.asarray(runs[column])
     if zeros_percent is not None and len(runs):
-        zeros = float(runs["zeros_percent"].mean())
+        zeros = float(np.asarray(runs["zeros_percent"]).mean())
         if round(zeros, 1) < zeros_percent:
             raise ValueError(f"{point} has {zeros:.2f} % zeros, fewer than {zeros_percent} %")
     return np.asarray(runs["test_error_percent"])
