@@ -29,6 +29,17 @@ RESULTS = ROOT / "results" / "field.csv"
 SEARCH = ROOT / "results" / "field-search.csv"
 
 GRIDS: dict[str, tuple[str, ...]] = {
+    "halo": (
+        "--xi 1e-5 --psi 3e-5",
+        "--xi 2e-5 --psi 5e-5",
+        "--xi 2e-5 --psi 5e-5 --proximal",
+        "--xi 4e-5 --psi 5e-5",
+        "--xi 2e-5 --psi 1e-4",
+        "--xi 3e-5 --psi 8e-5",
+        "--xi 1e-6 --psi 2e-4",
+        "--xi 1e-7 --psi 5e-4",
+        "--xi 1e-7 --psi 5e-4 --ramp-epochs 30",
+    ),
     "l1": ("--strength 1e-5", "--strength 3e-5", "--strength 1e-4", "--strength 2e-4"),
     "sws": (
         "--xi 1e-5 --psi 1e-2",
@@ -66,7 +77,7 @@ GRIDS: dict[str, tuple[str, ...]] = {
         "--strength 1.67e-5 --ramp-epochs 30",
     ),
 }
-"""What was tried of each method around HALO, four settings at most."""
+"""What is tried of HALO, and of each method around it: of those, four settings at most."""
 
 INPUTS = {
     ("lenet-300-100", "l0"): " --gate-inputs",

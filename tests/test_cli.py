@@ -20,7 +20,6 @@ from pruning_core.models import MODELS
 from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
 
 STUDIES = Path(__file__).parents[1] / "studies"
-STUDY = STUDIES / "operating_points.py"
 PROGRAM = Path(sys.executable).with_name("pruning-core")
 FEW = ["--epochs", "2", "--bernoulli-epochs", "1", "--device", "cpu"]
 
@@ -360,7 +359,7 @@ def test_cuda_is_refused_where_there_is_none(
 
 
 def test_help_names_the_operating_points_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
-    points = runpy.run_path(str(STUDY))["POINTS"]
+    points = runpy.run_path(str(STUDIES / "operating_points.py"))["POINTS"]
     assert {point.arguments.split()[0] for point in points.values()} == set(MODELS)
     assert call("train", "--help") == 0
     text = " ".join(capsys.readouterr().out.partition("operating points")[2].split())
@@ -390,12 +389,17 @@ def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
     assert _settings(options).theta_step == 1 / 650
 
 
-def test_the_recorded_results_have_the_settings_that_their_commands_give() -> None:
-    points = runpy.run_path(str(STUDY))["POINTS"]
-    results = pd.read_csv(STUDY.parents[1] / "results" / "operating-points.csv")
-    assert set(results["point"]) == set(points)
+@pytest.mark.parametrize("study", ["operating-points", "field"])
+def test_the_recorded_results_have_the_settings_that_their_commands_give(
+    study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    points = runpy.run_path(str(STUDIES / f"{study.replace('-', '_')}.py"))["POINTS"]
+    results = pd.read_csv(STUDIES.parent / "results" / f"{study}.csv")
+    assert set(results["point"]) <= set(points)
     for name, seed, recorded in results[["point", "seed", "settings"]].itertuples(index=False):
-        command = ["train", *points[name].arguments.split(), "--seed", str(seed)]
+        arguments = getattr(points[name], "arguments", points[name])
+        command = ["train", *arguments.split(), "--seed", str(seed)]
         now = json.loads(json.dumps(asdict(_settings(_parser().parse_args(command)))))
         assert {key: now[key] for key in json.loads(recorded)} == json.loads(recorded), name
 
