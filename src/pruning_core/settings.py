@@ -185,8 +185,9 @@ _BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
 }
 """What differs from the defaults of :class:`Settings`, by method, or by model and method.
 
-Those of bernoulli were chosen on the validation split, LeNet-5's as the extension to 60 epochs of
-settings that ran there for 40 and 50; halo's are a first guess, still to be tuned.
+Those of bernoulli and halo were chosen on the validation split; LeNet-5's of bernoulli extend to 60
+epochs what ran there for 40 and 50, and LeNet-300-100's of halo lie between two that ran there. The
+other methods' are first guesses.
 """
 
 
