@@ -38,7 +38,7 @@ GRIDS: dict[str, tuple[str, ...]] = {
         "--xi 3e-5 --psi 8e-5",
         "--xi 1e-6 --psi 2e-4",
         "--xi 1e-7 --psi 5e-4",
-        "--xi 1e-7 --psi 5e-4 --ramp-epochs 30",
+        "--xi 1e-7 --psi 5e-4 --ramp-epochs 15",
     ),
     "l1": ("--strength 1e-5", "--strength 3e-5", "--strength 1e-4", "--strength 2e-4"),
     "sws": (
@@ -150,7 +150,7 @@ def main() -> None:
         },
         options.jobs,
     )
-    write_table(RESULTS, (RUNS / f"{n}-{s}" for n in POINTS for s in range(options.seeds)))
+    write_table(RESULTS, (f for n in POINTS for f in sorted(RUNS.glob(f"{n}-[0-9]*"), key=seed)))
     text = verdicts(pd.read_csv(RESULTS))
     write_atomically(RESULTS.with_suffix(".txt"), f"{text}\n".encode())
     print(text)
@@ -170,13 +170,18 @@ def search(models: list[str], methods: list[str], jobs: int) -> None:
     run_missing(runs, jobs)
     write_table(SEARCH, sorted((RUNS / "search").iterdir()))
     columns = ["point", "zeros_percent", "macs", "test_error_percent", "error_at_95"]
-    print(pd.read_csv(SEARCH)[columns].to_string(index=False))
+    print(pd.read_csv(SEARCH).reindex(columns=columns).to_string(index=False))
 
 
 def write_table(path: Path, folders: Iterable[Path]) -> None:
     """A row for each finished run."""
     rows = [row(folder) for folder in folders if (folder / "summary.json").exists()]
     write_atomically(path, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+def seed(folder: Path) -> int:
+    """Of the run in a folder."""
+    return int(folder.name.rpartition("-")[2])
 
 
 def row(folder: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from pruning_core import __version__
+from pruning_core.callbacks import CHECKPOINT_FILE
 from pruning_core.cli import _parser, _settings, main
+from pruning_core.methods import METHODS
 from pruning_core.models import MODELS
-from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE
+from pruning_core.training import SUMMARY_FILE, TRAJECTORY_FILE
 
 STUDIES = Path(__file__).parents[1] / "studies"
 PROGRAM = Path(sys.executable).with_name("pruning-core")
@@ -402,6 +404,18 @@ def test_the_recorded_results_have_the_settings_that_their_commands_give(
         command = ["train", *arguments.split(), "--seed", str(seed)]
         now = json.loads(json.dumps(asdict(_settings(_parser().parse_args(command)))))
         assert {key: now[key] for key in json.loads(recorded)} == json.loads(recorded), name
+
+
+def test_every_setting_that_is_searched_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(STUDIES)
+    field = runpy.run_path(str(STUDIES / "field.py"))
+    assert set(field["GRIDS"]) == set(METHODS) - {"bernoulli", "dense"}
+    for model in MODELS:
+        for method, grid in field["GRIDS"].items():
+            for setting in grid:
+                extra = field["INPUTS"].get((model, method), "")
+                command = f"train {model} --method {method} {setting}{extra}"
+                assert _settings(_parser().parse_args(command.split())).method == method, command
 
 
 def test_help_names_every_flag(

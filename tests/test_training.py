@@ -17,19 +17,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pruning_core.callbacks import CHECKPOINT_FILE, Callback
 from pruning_core.data import Dataset
 from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
 from pruning_core.methods import METHODS
-from pruning_core.metrics import error_percent
+from pruning_core.methods.penalised import Shrinking
+from pruning_core.metrics import error_percent, weighted_layers
 from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
 from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
 from pruning_core.training import (
-    CHECKPOINT_FILE,
     SUMMARY_FILE,
     TRAJECTORY_FILE,
-    Callback,
     Trainer,
     TrainingError,
     train,
@@ -352,8 +352,37 @@ def test_noise_drowns_weights_and_they_end_at_zero(runs: dict[str, Run]) -> None
     kept = summary["weights_kept"] / summary["weights_total"]
     assert 0.01 < kept < 0.6
     assert list(summary["sparsity_curve"]) == [f"{zeros:g}" for zeros in ZEROS_PERCENT]
-    # Before the threshold, zeros come from the masks alone.
-    assert summary["sparsity_curve"]["90"] >= summary["test_error_percent"] - 5
+
+
+def test_the_weights_that_end_at_zero_are_those_with_more_noise_than_signal(small: Dataset) -> None:
+    trainer = Trainer(recommended("lenet-5", "sparse-vd"), small)
+    before = [layer.weight.detach().clone() for layer in weighted_layers(trainer.model)]
+    for variance, weight in zip(trainer.method.parameters(), before, strict=True):
+        # log α = 3 where |w| is the median of its layer; above it where |w| is smaller.
+        variance.data.fill_(3 + 2 * math.log(float(weight.abs().median())))
+    assert isinstance(trainer.method, Shrinking)
+    trainer.method.end_in_zeros_(trainer.model)
+    for layer, weight in zip(weighted_layers(trainer.model), before, strict=True):
+        expected = weight * (weight.abs() > weight.abs().median())
+        close_call = (weight.abs() / weight.abs().median() - 1).abs() < 1e-5
+        assert torch.equal(layer.weight[~close_call], expected[~close_call])
+    # And the noise is gone.
+    images = small.eval_images[:2]
+    assert torch.equal(trainer.model.train()(images), trainer.model(images))
+
+
+@pytest.mark.parametrize("method", ["random", "magnitude", "snip"])
+def test_a_cut_of_each_layer_by_a_rounded_share_is_made_once(method: str, small: Dataset) -> None:
+    # A third of 235,200, 30,000 and 1,000 weights, rounded in each, is one less than of all.
+    settings = replace(
+        QUICK, method=method, epochs=4, bernoulli_epochs=1, fine_tune_epochs=4, batch_size=50,
+        zeros_percent=33.25, layerwise=True,
+    )  # fmt: skip
+    trainer = Trainer(settings, small)
+    trainer.fit()
+    zeros = [round(0.3325 * n) for n in (235_200, 30_000, 1_000)]
+    assert sum(zeros) < round(0.3325 * 266_200)
+    assert [r["weights_kept"] for r in trainer.trajectory] == [266_200 - sum(zeros)] * 4
 
 
 @pytest.mark.parametrize("name", ["group lasso", "L0", "L0 of LeNet-5, to the last step"])

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 
 from pruning_core import __version__
+from pruning_core.callbacks import ProgressBar
 from pruning_core.data import DATASETS, DataError, load
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import ModelFileError, load_model
@@ -20,7 +21,7 @@ from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
-from pruning_core.training import SUMMARY_FILE, ProgressBar, TrainingError, train
+from pruning_core.training import SUMMARY_FILE, TrainingError, train
 
 _OPERATING_POINTS = """\
 operating points, and what each was asked for (test error at weights kept, mean of ten seeds);

@@ -52,12 +52,10 @@ def bridge_shrink(values: Tensor, scale: float) -> Tensor:
     threshold, _ = bridge_threshold(scale)
     size = values.abs()
     # w ← |z| − c/3 w^(−2/3) falls from |z| to the larger root of the stationarity condition.
-    shrunk = size.clamp_min(threshold)
+    start = shrunk = size.clamp_min(threshold)
     for _ in range(12):
         slope = 1 - 2 / 9 * scale * shrunk.pow(-5 / 3)
-        shrunk = (
-            shrunk - (shrunk - size.clamp_min(threshold) + scale / 3 * shrunk.pow(-2 / 3)) / slope
-        )
+        shrunk = shrunk - (shrunk - start + scale / 3 * shrunk.pow(-2 / 3)) / slope
     return torch.where(size > threshold, shrunk.copysign(values), torch.zeros_like(values))
 
 

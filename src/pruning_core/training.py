@@ -1,13 +1,11 @@
-"""One bare training loop with callbacks, checkpoints that resume bit-exactly, and a summary."""
+"""One bare training loop, whose checkpoints resume bit-exactly, and the files of a run."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import pickle
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
+from pruning_core.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
 from pruning_core.data import Dataset, batches
 from pruning_core.export import (
     export,
@@ -28,7 +26,6 @@ from pruning_core.export import (
     settled_like,
     write_atomically,
 )
-from pruning_core.gates import BernoulliGate
 from pruning_core.methods import METHODS
 from pruning_core.metrics import (
     architecture,
@@ -40,7 +37,6 @@ from pruning_core.metrics import (
 from pruning_core.models import build_model
 from pruning_core.settings import Settings
 
-CHECKPOINT_FILE = "checkpoint.pt"
 SUMMARY_FILE = "summary.json"
 TRAJECTORY_FILE = "trajectory.json"
 CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
@@ -48,86 +44,6 @@ CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; one line says what is wrong and what to do."""
-
-
-class Callback:
-    """Looks at a run; after an epoch, :attr:`Trainer.trajectory` ends with its record."""
-
-    def on_train_start(self, trainer: Trainer) -> None: ...
-
-    def on_epoch_end(self, trainer: Trainer) -> None: ...
-
-    def on_train_end(self, trainer: Trainer) -> None: ...
-
-
-class ProgressBar(Callback):
-    """A tqdm bar over epochs; quiet when standard error is not a terminal."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def on_train_start(self, trainer: Trainer) -> None:
-        self._bar = tqdm(
-            total=trainer.settings.epochs,
-            initial=trainer.epoch,
-            unit="epoch",
-            disable=not sys.stderr.isatty(),
-        )
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        assert self._bar is not None
-        last = trainer.trajectory[-1]
-        self._bar.set_postfix_str(
-            f"{'-'.join(map(str, last['architecture']))}, error {last['test_error_percent']:.2f} %"
-        )
-        self._bar.update()
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        assert self._bar is not None
-        self._bar.close()
-
-
-class Checkpoint(Callback):
-    """Writes the complete state after every epoch, to a temporary name that is then renamed."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / CHECKPOINT_FILE
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        buffer = io.BytesIO()
-        torch.save(trainer.state_dict(), buffer)
-        write_atomically(self.path, buffer.getvalue())
-
-
-class ThetaHistory(Callback):
-    """Remembers θ of every unit after every epoch, 0 for those that have left.
-
-    Attributes:
-        by_gate: by name of the gate, a row for the start and one for each epoch so far of the
-            Bernoulli phase, a column for each unit at the start.
-    """
-
-    def __init__(self) -> None:
-        self._rows: dict[str, list[Tensor]] = {}
-
-    @property
-    def by_gate(self) -> dict[str, Tensor]:
-        return {name: torch.stack(rows) for name, rows in self._rows.items()}
-
-    def on_train_start(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
-            self._rows[name] = [gate.theta.detach().cpu().clone()]
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
-            row = torch.zeros_like(self._rows[name][0])
-            row[gate.unit_index.cpu()] = gate.theta.detach().cpu()
-            self._rows[name].append(row)
-
-    @staticmethod
-    def _gates(trainer: Trainer) -> dict[str, BernoulliGate]:
-        modules = trainer.model.named_modules()
-        return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
 
 
 @dataclass

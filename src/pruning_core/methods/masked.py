@@ -41,7 +41,11 @@ class Magnitude(Dense):
         return [layer.weight.detach().abs() for layer in weighted_layers(trainer.model)]
 
     def before_epoch(self, trainer: Trainer) -> None:
-        self._cut(trainer, self.zeros_percent(trainer.settings, trainer.epoch))
+        share = self.zeros_percent(trainer.settings, trainer.epoch)
+        if share > (
+            self.zeros_percent(trainer.settings, trainer.epoch - 1) if trainer.epoch else 0
+        ):
+            self._cut(trainer, share)
 
     def after_step(self, trainer: Trainer) -> None:
         with torch.no_grad():
@@ -50,18 +54,18 @@ class Magnitude(Dense):
     def after_epoch(self, trainer: Trainer) -> None:
         if trainer.epoch + 1 < trainer.settings.epochs:
             return
-        self._cut(trainer, trainer.settings.zeros_percent)
+        share = trainer.settings.zeros_percent
+        if share > self.zeros_percent(trainer.settings, trainer.epoch):
+            self._cut(trainer, share)
         data = trainer.dataset
         trainer.findings["sparsity_curve"] = sparsity_curve(
             trainer.model, data.eval_images, data.eval_labels
         )
 
     def _cut(self, trainer: Trainer, zeros_percent: float) -> None:
-        zeros = sum(int((mask == 0).sum()) for mask in self._masks)
-        if zeros < round(zeros_percent / 100 * sum(mask.numel() for mask in self._masks)):
-            scores, layerwise = self.scores(trainer), trainer.settings.layerwise
-            make_permanent_(prune_(trainer.model, zeros_percent, scores, layerwise=layerwise))
-            self._take_masks(trainer)
+        scores, layerwise = self.scores(trainer), trainer.settings.layerwise
+        make_permanent_(prune_(trainer.model, zeros_percent, scores, layerwise=layerwise))
+        self._take_masks(trainer)
 
     def _take_masks(self, trainer: Trainer) -> None:
         self._weights = [layer.weight for layer in weighted_layers(trainer.model)]
