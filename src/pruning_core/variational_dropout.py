@@ -52,9 +52,11 @@ class VariationalDropout(nn.Module):
 
         The fit of Molchanov et al., their equation 14: 0 where α → ∞, and otherwise above it.
         """
-        log_alpha = torch.cat([values.flatten() for values in self.log_alpha()])
-        gain = 0.63576 * torch.sigmoid(1.8732 + 1.48695 * log_alpha)
-        return (0.63576 - gain + 0.5 * F.softplus(-log_alpha)).sum()
+        by_layer = [
+            (0.63576 * torch.sigmoid(-1.8732 - 1.48695 * values) + 0.5 * F.softplus(-values)).sum()
+            for values in self.log_alpha()
+        ]
+        return torch.stack(by_layer).sum()
 
     def remove(self) -> None:
         """Let the layers compute without noise again."""
@@ -73,4 +75,6 @@ class VariationalDropout(nn.Module):
             spread = F.conv2d(
                 power, variance, None, layer.stride, layer.padding, layer.dilation, layer.groups
             )
-        return output + (spread + 1e-8).sqrt() * torch.randn_like(output)
+        # randn_like takes ten times as long where the output is channels_last.
+        noise = torch.randn(output.numel(), dtype=output.dtype, device=output.device)
+        return output + (spread + 1e-8).sqrt() * noise.as_strided(output.shape, output.stride())
