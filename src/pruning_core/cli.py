@@ -1,4 +1,4 @@
-"""The command line: ``pruning-core train`` and ``pruning-core evaluate``."""
+"""The command line: ``pruning-core train``, ``evaluate``, ``study`` and ``ledger``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
+from pruning_core.studies.commands import add_study
 from pruning_core.training import SUMMARY_FILE, TrainingError, train
 
 _OPERATING_POINTS = """\
@@ -148,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("directory", metavar="DIR", type=Path)
     command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+
+    add_study(commands)
     return parser
 
 

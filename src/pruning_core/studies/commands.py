@@ -1,0 +1,124 @@
+"""The command line of studies: ``pruning-core study list | run | status | show``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pruning_core.studies.declaration import Study
+
+
+def add_study(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``study`` to the program's commands."""
+    study = commands.add_parser(
+        "study",
+        help="run and show what is recorded in results/",
+        description="Many runs, declared in studies/NAME.toml and recorded in results/.",
+    )
+    actions = study.add_subparsers(required=True, metavar="ACTION")
+
+    action = _action(actions, "list", "every study, and how much of it is recorded", _list)
+    action = _action(actions, "run", "train what is not recorded yet", _run, named=True)
+    action.add_argument(
+        "--jobs", type=int, default=-1, metavar="N", help="runs at a time (default: one a core)"
+    )
+    action.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the same folder"
+    )
+    _action(actions, "status", "how far each point is", _status, named=True)
+    _action(actions, "show", "mean and 95 %% interval of each point", _show, named=True)
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    help: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    named: bool = False,
+) -> argparse.ArgumentParser:
+    action = actions.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    action.set_defaults(run=run)
+    if named:
+        action.add_argument("name", metavar="NAME", help="as 'study list' prints it")
+    action.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder of studies/, results/ and runs/ (default: here)",
+    )
+    return action
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pruning_core.studies.declaration import StudyError, load_study, names
+    from pruning_core.studies.execution import unfinished
+
+    folder = options.root / "studies"
+    known = names(folder)
+    if not known:
+        raise StudyError(f"no study is declared in {folder.resolve()}; name its parent by --root")
+    for name in known:
+        study = load_study(name, folder)
+        total = len(study.runs)
+        done = total - len(unfinished(study, options.root))
+        print(f"{name:24}{done:5} of {total:4} runs  {study.title}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pruning_core.studies.execution import run_study
+
+    study = _study(options)
+    run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
+    return _show(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    study = _study(options)
+    done = _table(study, options).groupby("point").size()
+    total: dict[str, int] = {}
+    for run in study.runs:
+        total[run.point] = total.get(run.point, 0) + 1
+    width = max(map(len, total))
+    for point, runs in total.items():
+        print(f"{point:{width}}  {done.get(point, 0):4} of {runs:4} runs")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from pruning_core.studies.ledger import interval
+
+    study = _study(options)
+    found = _table(study, options)
+    width = max(len(point) for point in study.points)
+    print(f"{study.title}\n{'point':{width}}   n  {'error %':16}{'weights %':16}{'MACs':>10}")
+    for point in study.points:
+        rows = found[found["point"] == point]
+        if not len(rows):
+            print(f"{point:{width}}   0  not run")
+            continue
+        kept = 100 * rows["weights_kept"] / rows["weights_total"]
+        print(
+            f"{point:{width}}{len(rows):4}  {interval(rows['test_error_percent'], 3):16}"
+            f"{interval(kept, 2):16}{rows['macs'].mean():10,.0f}"
+        )
+    return 0
+
+
+def _study(options: argparse.Namespace) -> Study:
+    from pruning_core.studies.declaration import load_study
+
+    return load_study(options.name, options.root / "studies")
+
+
+def _table(study: Study, options: argparse.Namespace) -> pd.DataFrame:
+    from pruning_core.studies.records import table
+
+    return table(study, options.root / "results")

@@ -1,0 +1,178 @@
+"""What a study runs, as ``studies/NAME.toml`` declares it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+from pruning_core.data import Split
+from pruning_core.methods import METHOD_SETTINGS, METHODS
+from pruning_core.settings import Settings, recommended
+
+_KEYS = {"title", "seeds", "dataset", "split", "settings", "grid", "points"}
+_DEFAULTS = {f.name: f.default for f in fields(Settings)}
+
+
+class StudyError(ValueError):
+    """A study that cannot be declared, found, run or recorded: what is wrong, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a study.
+
+    Attributes:
+        point: the name of its settings within the study; runs of one point differ in their seed.
+        settings: all of them.
+        dataset: a name that :func:`pruning_core.data.load` knows, or a folder.
+        split: "test" or "validation".
+    """
+
+    point: str
+    settings: Settings
+    dataset: str = "mnist"
+    split: str = "test"
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that decides the outcome; twelve hexadecimal digits.
+
+        Settings that the method does not read take no part, nor do those at the default of
+        :class:`Settings`: a setting that is new leaves the keys of earlier runs as they were.
+        """
+        unread = METHOD_SETTINGS - METHODS[self.settings.method].settings
+        told = {
+            name: getattr(self.settings, name)
+            for name, default in _DEFAULTS.items()
+            if name not in unread and getattr(self.settings, name) != default
+        }
+        told |= {
+            "model": self.settings.model,
+            "method": self.settings.method,
+            "dataset": self.dataset,
+            "split": self.split,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def command(self) -> str:
+        """What trains this run alone."""
+        settings = self.settings
+        usual = recommended(settings.model, settings.method, epochs=settings.epochs)
+        words = ["pruning-core train", settings.model, "--method", settings.method]
+        if usual.epochs != recommended(settings.model, settings.method).epochs:
+            words += ["--epochs", str(settings.epochs)]
+        for name in _DEFAULTS:
+            value = getattr(settings, name)
+            if name in ("model", "method", "seed") or value == getattr(usual, name):
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{name.replace('_', '-')}")
+            elif isinstance(value, tuple):
+                words += [flag, ",".join(f"{x:g}" for x in value)]
+            else:
+                words += [flag, str(value)]
+        words += ["--seed", str(settings.seed)]
+        if self.split != "test":
+            words += ["--split", self.split]
+        if Path(self.dataset).is_absolute():
+            words += ["--data", self.dataset]
+        elif self.dataset != "mnist":
+            words += ["--dataset", self.dataset]
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and the runs that answer it."""
+
+    name: str
+    title: str
+    runs: tuple[Run, ...]
+
+    @property
+    def points(self) -> list[str]:
+        """Names of the settings, in the order of the declaration."""
+        return list(dict.fromkeys(run.point for run in self.runs))
+
+
+def names(folder: Path) -> list[str]:
+    """Of all studies declared in a folder."""
+    found = (path for path in sorted(folder.glob("*.toml")) if path.stem != "claims")
+    return [path.stem for path in found]
+
+
+def load_study(name: str, folder: Path) -> Study:
+    """Read a declaration.
+
+    Its keys are ``title``; ``seeds``, how many, from 0 on; ``dataset`` and ``split``, "mnist" and
+    "test" if left out; ``[settings]`` of every run, as far as they differ from those recommended
+    for the model and the method; ``[points.NAME]``, settings by name; ``[grid]``, a list of values
+    for each of some settings, whose combinations are points, of every named one if there are any.
+
+    Raises:
+        StudyError: if there is no such study, or it declares what does not exist.
+    """
+    path = folder / f"{name}.toml"
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(names(folder)) or "none at all"
+        raise StudyError(f"no study {name!r} in {folder}; there is {known}") from error
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+    try:
+        return Study(name, declared["title"], tuple(_runs(declared)))
+    except KeyError as error:
+        raise StudyError(f"{path} lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"{path}: {error}") from error
+
+
+def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
+    if unknown := set(declared) - _KEYS:
+        raise ValueError(f"unknown keys {sorted(unknown)}; {', '.join(sorted(_KEYS))} are known")
+    seeds, split = declared["seeds"], declared.get("split", "test")
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
+    if split not in get_args(Split):
+        raise ValueError(f"split is {split!r}; {' or '.join(get_args(Split))} was expected")
+    for point, settings in _points(declared):
+        changes = dict(settings)
+        model, method = changes.pop("model", None), changes.pop("method", None)
+        if model is None or method is None:
+            raise ValueError(f"the point {point!r} has no model or no method")
+        if "seed" in changes:
+            raise ValueError("seed is set; say how many with seeds, above the tables")
+        values = {name: _value(name, value) for name, value in changes.items()}
+        for seed in range(seeds):
+            full = recommended(model, method, **values, seed=seed)
+            yield Run(point, full, declared.get("dataset", "mnist"), split)
+
+
+def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    grid = declared.get("grid", {})
+    common = declared.get("settings", {})
+    for name, settings in (declared.get("points") or {"": {}}).items():
+        for combination in product(*grid.values()):
+            chosen = dict(zip(grid, combination, strict=True))
+            parts = [name] if name else []
+            parts += [f"{key}={value}" for key, value in chosen.items()]
+            yield " ".join(parts) or "only", common | settings | chosen
+
+
+def _value(name: str, value: Any) -> Any:
+    """As :class:`Settings` wants it: a tuple where it has one, a number where a fraction is told."""
+    if isinstance(_DEFAULTS.get(name), tuple):
+        return tuple(map(float, value)) if isinstance(value, list) else (float(value),)
+    if isinstance(_DEFAULTS.get(name), float) and not isinstance(value, bool):
+        return float(Fraction(value))
+    return value

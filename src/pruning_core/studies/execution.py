@@ -1,0 +1,176 @@
+"""Run what a study still lacks: on this machine's cores, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from pruning_core.data import Dataset, load
+from pruning_core.export import write_atomically
+from pruning_core.studies.declaration import Run, Study, StudyError
+from pruning_core.studies.records import record, table
+from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, train
+
+Finding = tuple[str, dict[str, Any], list[dict[str, Any]]]
+"""Key, summary and trajectory of a finished run."""
+
+BYTES_PER_RUN = 20_000_000
+"""Room that the checkpoint and the model of a run may take, generously."""
+
+
+def run_study(
+    study: Study,
+    root: Path,
+    *,
+    jobs: int = -1,
+    scheduler: str | None = None,
+) -> None:
+    """Train every run that ``results/`` does not hold yet, and record it there when it ends.
+
+    A run works in ``runs/KEY``, with a lock that the operating system frees if its process dies:
+    the next one resumes from the checkpoint. Runs that another process works on are waited for.
+
+    Args:
+        study: what to run.
+        root: the folder of ``runs/`` and ``results/``.
+        jobs: processes at a time, with one thread each; −1 for one a core.
+        scheduler: address of a Dask scheduler, whose workers see the same folder, in place of
+            this machine's cores.
+
+    Raises:
+        StudyError: before anything starts, if a folder cannot be written, the disk is too full,
+            or no scheduler answers.
+        TrainingError: of a run that failed; the finished ones are recorded.
+    """
+    root = root.resolve()
+    missing = unfinished(study, root)
+    _check_room(root, len(missing))
+    with tqdm(
+        total=sum(run.settings.epochs for run in study.runs),
+        initial=sum(run.settings.epochs for run in study.runs)
+        - sum(run.settings.epochs for run in missing),
+        unit="epoch",
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        while missing:
+            epochs = {run.key: run.settings.epochs for run in missing}
+            busy = 0
+            for finding in _findings(missing, root, jobs, scheduler):
+                if finding is None:
+                    busy += 1
+                    continue
+                _keep(study, root, finding)
+                bar.update(epochs[finding[0]])
+            missing = unfinished(study, root)
+            if busy:
+                # Another process holds them.
+                time.sleep(1)
+
+
+def unfinished(study: Study, root: Path) -> list[Run]:
+    """Runs that ``results/`` does not hold."""
+    recorded = set(table(study, root / "results")["run"])
+    return [run for run in study.runs if run.key not in recorded]
+
+
+def execute(run: Run, folder: Path) -> Finding | None:
+    """Train one run in ``folder``/KEY, or read it if it is finished; None if it is locked."""
+    place = folder / run.key
+    with _locked(folder / f"{run.key}.lock", wait=False) as mine:
+        if not mine:
+            return None
+        if not (place / SUMMARY_FILE).exists():
+            torch.set_num_threads(1)
+            train(run.settings, _dataset(run.dataset, run.split), place, resume=True)
+            (place / CHECKPOINT_FILE).unlink()
+        summary, trajectory = (
+            json.loads((place / name).read_text(encoding="utf-8"))
+            for name in (SUMMARY_FILE, TRAJECTORY_FILE)
+        )
+    return run.key, summary, trajectory
+
+
+def _findings(
+    runs: Sequence[Run], root: Path, jobs: int, scheduler: str | None
+) -> Iterator[Finding | None]:
+    """Of each run, as soon as it ends."""
+    folder = root / "runs"
+    if scheduler is None:
+        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        yield from parallel(delayed(execute)(run, folder) for run in runs)
+        return
+    from distributed import Client, as_completed
+
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"no Dask scheduler answers at {scheduler} ({error})") from error
+    with client:
+        # A run is tried again where its worker has died, from its checkpoint.
+        futures = client.map(execute, runs, folder=folder, pure=False, retries=3)
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _keep(study: Study, root: Path, finding: Finding) -> None:
+    key, summary, trajectory = finding
+    with _locked(root / "runs" / f"{study.name}.lock", wait=True):
+        record(study, root / "results", {key: (summary, trajectory)})
+
+
+@lru_cache(maxsize=2)
+def _dataset(name: str, split: str) -> Dataset:
+    """Loaded once in each process."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    folder = Path(name) if Path(name).is_absolute() else None
+    return load(None if folder else name, folder, split=split, device=device)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock that other processes respect, and that ends with this process; False if taken."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        yield _taken(descriptor, wait)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_room(root: Path, runs: int) -> None:
+    for folder in (root / "runs", root / "results"):
+        probe = folder / ".writable"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(probe, b"x" * 4096)
+            probe.unlink()
+        except OSError as error:
+            raise StudyError(
+                f"cannot write to {folder}: {error.strerror}; make room, or choose another --root"
+            ) from error
+    free = shutil.disk_usage(root).free
+    if free < runs * BYTES_PER_RUN:
+        raise StudyError(
+            f"{free / 1e9:.1f} GB are free in {root}; {runs} runs may need "
+            f"{runs * BYTES_PER_RUN / 1e9:.1f} GB: make room, or choose another --root"
+        )

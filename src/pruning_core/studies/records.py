@@ -1,0 +1,122 @@
+"""What the studies found: a table of runs, and their trajectories, in ``results/``."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pruning_core.export import write_atomically
+from pruning_core.studies.declaration import Run, Study, StudyError
+
+_MEASURED = (
+    "weights_kept",
+    "weights_total",
+    "macs",
+    "macs_dense",
+    "test_error_percent",
+    "best_test_error_percent",
+    "undecided",
+    "surviving_units",
+    "stochastic_test_error_percent",
+    "deterministic_test_error_percent",
+    "seconds",
+    "device",
+)
+
+
+def table(study: Study, results: Path) -> pd.DataFrame:
+    """A row for each finished run of a study, in the order of its declaration.
+
+    Rows of settings that the study no longer declares are left out.
+
+    Raises:
+        StudyError: if the file is not such a table.
+    """
+    path = results / f"{study.name}.csv"
+    if not path.exists():
+        return pd.DataFrame({"run": pd.Series(dtype=str), "point": pd.Series(dtype=str)})
+    try:
+        rows = pd.read_csv(path, dtype={"run": str}).set_index("run", drop=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
+    keys = [run.key for run in study.runs]
+    return rows.loc[[key for key in keys if key in rows.index]].reset_index(drop=True)
+
+
+def trajectories(study: Study, results: Path) -> pd.DataFrame:
+    """A row for each epoch of each finished run: its key, and what was noted after the epoch."""
+    path = results / f"{study.name}.parquet"
+    if not path.exists():
+        return pd.DataFrame({"run": pd.Series(dtype=str)})
+    return pd.read_parquet(path)
+
+
+def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any], Any]]) -> None:
+    """Add what finished to the two files of a study.
+
+    Args:
+        study: whose files they are.
+        results: their folder; created if missing.
+        found: by key of the run, its summary and its trajectory.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    runs = {run.key: run for run in study.runs}
+    rows = pd.DataFrame([row(runs[key], summary) for key, (summary, _) in found.items()])
+    epochs = pd.DataFrame(
+        [
+            {"run": key} | _columns(epoch)
+            for key, (_, trajectory) in found.items()
+            for epoch in trajectory
+        ]
+    )
+    before, paths_before = table(study, results), trajectories(study, results)
+    rows = _joined(before, rows, list(runs))
+    epochs = _joined(paths_before, epochs, list(runs))
+    buffer = io.BytesIO()
+    epochs.to_parquet(buffer, index=False, compression="zstd")
+    write_atomically(results / f"{study.name}.parquet", buffer.getvalue())
+    write_atomically(results / f"{study.name}.csv", rows.to_csv(index=False).encode())
+
+
+def row(run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the table keeps of a run."""
+    settings, versions = summary["settings"], summary["versions"]
+    kept = summary["weights_kept"] / summary["weights_total"]
+    return {
+        "run": run.key,
+        "point": run.point,
+        **{name: settings[name] for name in ("model", "method", "seed", "epochs")},
+        "dataset": run.dataset,
+        "split": run.split,
+        "architecture": "-".join(map(str, summary["architecture"])),
+        "zeros_percent": round(100 * (1 - kept), 4),
+        **{name: summary[name] for name in _MEASURED if name in summary},
+        **{f"error_at_{z}": error for z, error in summary.get("sparsity_curve", {}).items()},
+        **{name: version for name, version in versions.items() if name != "python"},
+        "command": run.command,
+        "settings": json.dumps(settings),
+    }
+
+
+def _columns(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """What was noted after an epoch, as plain columns."""
+    plain = dict(epoch)
+    if "undecided" in epoch:
+        plain["undecided"] = sum(epoch["undecided"].values())
+        plain["theta"] = json.dumps(epoch["theta"])
+    return plain
+
+
+def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Both, without the old rows of new runs, in the order of the keys."""
+    if not len(new):
+        return before
+    old = before[~before["run"].isin(set(new["run"]))]
+    both = pd.concat([old, new], ignore_index=True) if len(old) else new
+    place = {key: index for index, key in enumerate(keys)}
+    return both.sort_values("run", key=lambda column: column.map(place), kind="stable")
