@@ -170,7 +170,7 @@ def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _value(name: str, value: Any) -> Any:
-    """As :class:`Settings` wants it: a tuple where it has one, a number where a fraction is told."""
+    """As :class:`Settings` has it: a tuple where that is one, a number for a fraction as text."""
     if isinstance(_DEFAULTS.get(name), tuple):
         return tuple(map(float, value)) if isinstance(value, list) else (float(value),)
     if isinstance(_DEFAULTS.get(name), float) and not isinstance(value, bool):

@@ -95,7 +95,7 @@ def execute(run: Run, folder: Path) -> Finding | None:
         if not (place / SUMMARY_FILE).exists():
             torch.set_num_threads(1)
             train(run.settings, _dataset(run.dataset, run.split), place, resume=True)
-            (place / CHECKPOINT_FILE).unlink()
+        (place / CHECKPOINT_FILE).unlink(missing_ok=True)
         summary, trajectory = (
             json.loads((place / name).read_text(encoding="utf-8"))
             for name in (SUMMARY_FILE, TRAJECTORY_FILE)

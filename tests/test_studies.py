@@ -1,0 +1,306 @@
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pruning_core.cli import _parser, _settings, main
+from pruning_core.settings import recommended
+from pruning_core.studies.declaration import Run, StudyError, load_study, names
+from pruning_core.studies.execution import run_study, unfinished
+from pruning_core.studies.records import table, trajectories
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("pruning-core")
+
+DECLARATION = """
+title = "A trial"
+seeds = 2
+dataset = "{data}"
+
+[settings]
+model = "lenet-300-100"
+epochs = 4
+
+[points.bernoulli]
+method = "bernoulli"
+log_gamma = 20
+theta_step = "1/650"
+
+[points.halo]
+method = "halo"
+"""
+
+Declare = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def declare(tmp_path_factory: pytest.TempPathFactory, mnist_folder: Path) -> Declare:
+    """Write a study named "trial" into a root of its own."""
+
+    def write(text: str = DECLARATION) -> Path:
+        root = tmp_path_factory.mktemp("project")
+        (root / "studies").mkdir()
+        (root / "studies" / "trial.toml").write_text(text.replace("{data}", str(mnist_folder)))
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def serial(declare: Declare) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the trial finds, one run after another and undisturbed."""
+    root = declare()
+    run_study(load_study("trial", root / "studies"), root, jobs=1)
+    return recorded(root)
+
+
+def recorded(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of the trial, without what no two runs share."""
+    study = load_study("trial", root / "studies")
+    rows, epochs = table(study, root / "results"), trajectories(study, root / "results")
+    return rows.drop(columns="seconds"), epochs.drop(columns="seconds").reset_index(drop=True)
+
+
+def assert_recorded(root: Path, expected: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    for found, wanted in zip(recorded(root), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+    assert not [p for p in root.rglob("*") if p.name.endswith(".partial")]
+
+
+def test_every_declared_study_loads_and_its_runs_are_distinct() -> None:
+    assert names(ROOT / "studies")
+    for name in names(ROOT / "studies"):
+        runs = load_study(name, ROOT / "studies").runs
+        assert len({run.key for run in runs}) == len(runs) > 0, name
+
+
+def test_a_grid_combines_with_points_and_seeds(declare: Declare) -> None:
+    root = declare(DECLARATION + "\n[grid]\nbatch_size = [50, 100]\nlearning_rate = [0.01, 0.02]\n")
+    study = load_study("trial", root / "studies")
+    assert len(study.runs) == 2 * 2 * 2 * 2
+    assert study.points[1] == "bernoulli batch_size=50 learning_rate=0.02"
+    settings = study.runs[3].settings
+    assert (settings.batch_size, settings.learning_rate, settings.seed) == (50, 0.02, 1)
+    assert settings.log_gamma == (20.0,)
+    assert settings.theta_step == 1 / 650
+
+
+def test_a_key_tells_runs_apart_by_what_their_method_reads() -> None:
+    run = Run("a", recommended("lenet-300-100", "halo"))
+    assert re.fullmatch("[0-9a-f]{12}", run.key)
+    assert replace(run, point="b").key == run.key
+    for other in (
+        replace(run, dataset="kmnist"),
+        replace(run, split="validation"),
+        replace(run, settings=replace(run.settings, xi=1e-7)),
+        replace(run, settings=replace(run.settings, seed=1)),
+        replace(run, settings=replace(run.settings, epochs=1)),
+    ):
+        assert other.key != run.key
+    # HALO has no gates.
+    assert replace(run, settings=replace(run.settings, log_gamma=(1.0,))).key == run.key
+
+
+def test_the_command_of_a_run_trains_the_same_run() -> None:
+    studies = [load_study(name, ROOT / "studies") for name in names(ROOT / "studies")]
+    runs = [run for study in studies for run in study.runs]
+    runs.append(Run("", recommended("lenet-5", epochs=7, log_gamma=(1.0, 2.0, 3.5)), "kmnist"))
+    for run in runs:
+        options = _parser().parse_args(run.command.split()[1:])
+        again = Run("", _settings(options), options.dataset or "mnist", options.split)
+        assert again.key == run.key, run.command
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("seeds = 2", "seeds = 0"), "seeds is 0; a number of runs, at least 1"),
+        (("seeds = 2", ""), "lacks 'seeds'"),
+        (("seeds = 2", "seed = 2"), r"unknown keys \['seed'\]; dataset"),
+        (('method = "halo"', ""), "'halo' has no model or no method"),
+        (('method = "halo"', 'method = "hallo"'), "unknown method 'hallo'"),
+        (("epochs = 4", "epochs = 0"), "epochs is 0"),
+        (("epochs = 4", "epoch = 4"), r"unknown settings \['epoch'\]"),
+        (("epochs = 4", "seed = 4"), "say how many with seeds"),
+        (('"1/650"', '"a few"'), "a few"),
+        (("seeds = 2", 'seeds = 2\nsplit = "train"'), "split is 'train'; validation or test"),
+        (('title = "A trial"', "title = "), "cannot be read"),
+    ],
+)
+def test_a_wrong_declaration_is_named(
+    declare: Declare, change: tuple[str, str], words: str
+) -> None:
+    root = declare(DECLARATION.replace(*change))
+    with pytest.raises(StudyError, match=words) as error:
+        load_study("trial", root / "studies")
+    assert "trial.toml" in str(error.value)
+
+
+def test_an_unknown_study_lists_those_there_are(
+    declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = declare()
+    assert main(["study", "run", "trail", "--root", str(root)]) == 2
+    assert "no study 'trail'" in (error := capsys.readouterr().err)
+    assert "there is trial" in error
+    assert main(["study", "list", "--root", str(root / "studies")]) == 2
+    assert "--root" in capsys.readouterr().err
+
+
+def test_finished_runs_are_never_repeated(
+    declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = declare(DECLARATION.replace("seeds = 2", "seeds = 1"))
+    assert main(["study", "run", "trial", "--jobs", "1", "--root", str(root)]) == 0
+    assert capsys.readouterr().out.count("±") == 0  # one seed has no interval
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert main(["study", "run", "trial", "--jobs", "1", "--root", str(root)]) == 0
+    after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert after == before
+    capsys.readouterr()
+
+    # The record alone says what is finished: runs/ is not part of the repository.
+    for path in (root / "runs").rglob("*.json"):
+        path.unlink()
+    (root / "studies" / "trial.toml").write_text(
+        (root / "studies" / "trial.toml")
+        .read_text()
+        .replace('method = "halo"', 'xi = 1e-4\nmethod = "halo"')
+    )
+    study = load_study("trial", root / "studies")
+    assert [run.point for run in unfinished(study, root)] == ["halo"]
+    assert main(["study", "status", "trial", "--root", str(root)]) == 0
+    assert re.search(r"bernoulli +1 of +1 runs\nhalo +0 of +1 runs", capsys.readouterr().out)
+
+
+def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    root = declare()
+    run_study(load_study("trial", root / "studies"), root, jobs=2)
+    assert_recorded(root, serial)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(
+    declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    root = declare()
+    command = [PROGRAM, "study", "run", "trial", "--jobs", "2", "--root", root]
+    killed = 0
+    for _ in range(4):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=random.uniform(3, 12))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+    assert killed
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert_recorded(root, serial)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study(
+    declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    root = declare()
+    command = [PROGRAM, "study", "run", "trial", "--jobs", "1", "--root", root]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert_recorded(root, serial)
+
+
+@contextmanager
+def dask(root: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and its workers on loopback, each a process of its own."""
+    script = PROGRAM.with_name("dask")
+    processes = []
+    try:
+        where = root / "scheduler.json"
+        options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        processes.append(
+            subprocess.Popen([script, "scheduler", *options, "--scheduler-file", where], cwd=root)
+        )
+        while not where.exists():
+            assert processes[0].poll() is None
+            time.sleep(0.1)
+        for _ in range(workers):
+            options = ["--nthreads", "1", "--no-dashboard", "--local-directory", root]
+            processes.append(
+                subprocess.Popen(
+                    [script, "worker", "--scheduler-file", where, "--no-nanny", *options]
+                )
+            )
+        address = re.search(r'"address": "([^"]+)"', where.read_text())
+        assert address
+        yield address[1], processes[1:]
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_finishes_though_a_worker_dies(
+    declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    root = declare()
+    with dask(root, workers=2) as (address, workers):
+        study = subprocess.Popen(
+            [PROGRAM, "study", "run", "trial", "--scheduler", address, "--root", root],
+            stdout=subprocess.DEVNULL,
+        )
+        while not list(root.glob("runs/*/checkpoint.pt")):
+            assert study.poll() is None
+            time.sleep(0.05)
+        workers[0].kill()
+        assert study.wait() == 0
+    assert_recorded(root, serial)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(
+    declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = declare()
+    arguments = ["study", "run", "trial", "--root", str(root)]
+    assert main([*arguments, "--scheduler", "tcp://127.0.0.1:9"]) == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(
+    declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = declare()
+    (root / "results").write_text("in the way")
+    assert main(["study", "run", "trial", "--root", str(root)]) == 2
+    error = capsys.readouterr().err
+    assert str(root / "results") in error
+    assert "--root" in error
+    assert not list(root.glob("runs/*"))
+
+
+def test_a_full_disk_is_told_at_once(
+    declare: Declare, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = declare()
+    monkeypatch.setattr("pruning_core.studies.execution.BYTES_PER_RUN", 10**15)
+    assert main(["study", "run", "trial", "--root", str(root)]) == 2
+    assert "4 runs may need 4000000.0 GB" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_named(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
+    root = declare()
+    (root / "results").mkdir()
+    (root / "results" / "trial.csv").write_text("not,a,record\n1,2,3\n")
+    assert main(["study", "show", "trial", "--root", str(root)]) == 2
+    assert "trial.csv is damaged" in capsys.readouterr().err
