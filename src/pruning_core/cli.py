@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,9 +18,10 @@ from pruning_core.callbacks import ProgressBar
 from pruning_core.data import DATASETS, DataError, load
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import ModelFileError, load_model
+from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
-from pruning_core.models import MODELS
+from pruning_core.models import INITIALISATIONS, MODELS
 from pruning_core.settings import Settings, recommended
 from pruning_core.studies.commands import add_study
 from pruning_core.training import SUMMARY_FILE, TrainingError, train
@@ -39,6 +41,8 @@ and of halo (test error at zeros among the weights); what was found is in result
   train lenet-300-100 --method halo --xi 3e-5 --psi 1e-4       2.1 %  at 99.3 %
   train lenet-5 --method halo                                  0.8 %  at 98 %, 0.9 % at 99 %
 """
+
+_SWITCH = argparse.BooleanOptionalAction
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,9 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         help="nats of training log-likelihood a unit must be worth to stay; one number, or one "
         "for each gate",
     )
-    command.add_argument("--gate-inputs", action="store_true", help="prune input pixels too")
+    command.add_argument("--gate-inputs", action=_SWITCH, help="prune input pixels too")
     command.add_argument(
-        "--gate-features", action="store_true", help="prune lenet-5's 800 flattened features too"
+        "--gate-features",
+        action=_SWITCH,
+        help="prune lenet-5's 800 flattened features too",
     )
     command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
     command.add_argument(
@@ -117,18 +123,39 @@ def _parser() -> argparse.ArgumentParser:
         "--ramp-epochs", type=float, help="epochs over which a price rises from 0 to its full"
     )
     command.add_argument("--theta", type=float, help="probability that a gate is open at the start")
+    command.add_argument("--smoothing", type=float, help="of the running average of ∂J/∂θ")
+    command.add_argument(
+        "--hyper-prior", help=f"of a unit's probability: {', '.join(HYPER_PRIORS)}"
+    )
+    command.add_argument(
+        "--compact",
+        action=_SWITCH,
+        help="remove dead units while training (the default), or only mask them",
+    )
+    command.add_argument(
+        "--hidden",
+        type=_sizes,
+        metavar="N,N[,N]",
+        help="units of the hidden layers at the start; of lenet-5, filters, filters, units",
+    )
+    command.add_argument("--initialisation", help=f"of the weights: {', '.join(INITIALISATIONS)}")
+    command.add_argument("--initial-scale", type=float, help="factor on the weights at the start")
     command.add_argument("--xi", type=float, help="ξ of halo and sws, price of the weights")
     command.add_argument("--psi", type=float, help="ψ of halo and sws, price of the coefficients")
     command.add_argument("--initial-coefficient", type=float, help="λ of halo and sws at the start")
     command.add_argument("--budget", type=float, help="P of halo's variant ψ |Σ|λ| − P|")
     command.add_argument(
-        "--proximal", action="store_true", help="halo takes steps that stop at exact zeros"
+        "--proximal",
+        action=_SWITCH,
+        help="halo takes steps that stop at exact zeros",
     )
     command.add_argument(
         "--zeros-percent", type=float, metavar="Z", help="share of zeros to cut the weights to"
     )
     command.add_argument(
-        "--layerwise", action="store_true", help="that share in each layer, not over all"
+        "--layerwise",
+        action=_SWITCH,
+        help="that share in each layer, not over all",
     )
     command.add_argument(
         "--fine-tune-epochs", type=int, help="the last epochs, which train what a cut has left"
@@ -155,34 +182,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    changes = {
-        name: getattr(options, name)
-        for name in (
-            "seed",
-            "epochs",
-            "batch_size",
-            "optimizer",
-            "learning_rate",
-            "schedule",
-            "weight_decay",
-            "log_gamma",
-            "estimator",
-            "theta_step",
-            "bernoulli_epochs",
-            "ramp_epochs",
-            "theta",
-            "xi",
-            "psi",
-            "initial_coefficient",
-            "budget",
-            "strength",
-            "zeros_percent",
-            "fine_tune_epochs",
-        )
-        if getattr(options, name) is not None
-    }
-    switches = ("gate_inputs", "gate_features", "proximal", "layerwise")
-    changes |= {name: True for name in switches if getattr(options, name)}
+    names = {f.name for f in fields(Settings)} - {"model", "method"}
+    changes = {name: value for name, value in vars(options).items() if name in names}
+    changes = {name: value for name, value in changes.items() if value is not None}
     return recommended(options.model, options.method, **changes)
 
 
@@ -249,6 +251,15 @@ def _numbers(text: str) -> tuple[float, ...]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number, or numbers with commas between them"
+        ) from error
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers with commas between them"
         ) from error
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -159,6 +160,25 @@ class Beta(HyperPrior):
         # At the optimum the derivative in π vanishes, so only the explicit θ counts.
         inside = theta.clamp(_INSIDE, 1 - _INSIDE)
         return _logit(theta) - torch.log((inside + self.a - 1) / (self.b - inside))
+
+
+def beta_of_price(price: float) -> Beta:
+    """Beta(1, b) with this price in nats, which is log b − (b − 1) log(1 − 1/b)."""
+    low, high = 0.0, price
+    for _ in range(60):
+        middle = (low + high) / 2
+        b = math.exp(middle)
+        found = middle - (b - 1) * math.log1p(-1 / b) if middle > 0 else 0.0
+        low, high = (middle, high) if found < price else (low, middle)
+    return Beta(1.0, math.exp(low))
+
+
+HYPER_PRIORS: dict[str, Callable[[float], HyperPrior]] = {
+    "flattening": Flattening,
+    "fixed": lambda price: Fixed(1 / (1 + math.exp(price))),
+    "beta": beta_of_price,
+}
+"""Hyper-priors by name, as functions of the price of a unit in nats, log γ."""
 
 
 def _negative_entropy(theta: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pruning_core.gates import BernoulliGate, InputGate
+from pruning_core.metrics import weighted_layers
 
 
 def lenet_300_100(
@@ -94,12 +96,35 @@ def lenet_5(
     return _sequential(layers)
 
 
+def initialise_(model: nn.Module, initialisation: str, scale: float = 1.0) -> None:
+    """Draw the weights of linear and convolution layers anew; biases stay.
+
+    Args:
+        model: whose weights they are.
+        initialisation: a name in :data:`INITIALISATIONS`; "default" leaves what torch has drawn.
+        scale: a factor on the weights, that of "default" included.
+    """
+    for layer in weighted_layers(model):
+        INITIALISATIONS[initialisation](layer.weight)
+        if scale != 1.0:
+            with torch.no_grad():
+                layer.weight.mul_(scale)
+
+
 def _sequential(layers: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:
     model = nn.Sequential()
     for name, layer in layers:
         model.add_module(name, layer)
     return model
 
+
+INITIALISATIONS: dict[str, Callable[[Tensor], object]] = {
+    "default": lambda weight: weight,
+    "kaiming": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+    "xavier": nn.init.xavier_uniform_,
+    "orthogonal": nn.init.orthogonal_,
+}
+"""Distributions of the weights at the start, by name (He 2015, Glorot 2010, Saxe 2014)."""
 
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "lenet-300-100": lenet_300_100,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.methods import METHOD_SETTINGS, METHODS
-from pruning_core.models import MODELS
+from pruning_core.models import INITIALISATIONS, MODELS
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Settings:
         log_gamma: nats a unit must be worth; one value, or one for each gate in order.
         gate_inputs: gate the input pixels (LeNet-300-100).
         gate_features: gate the 800 flattened features (LeNet-5).
+        hidden: sizes at the start, of LeNet-300-100's hidden layers, or of LeNet-5's two layers of
+            filters and its hidden layer; if empty, those that the model is named after.
+        initialisation: of the weights, a name in :data:`pruning_core.models.INITIALISATIONS`.
+        initial_scale: factor on the weights at the start.
+        hyper_prior: "flattening"; or "fixed" or "beta", chosen such that a unit that is certainly
+            kept costs log γ more than one that is certainly not.
         theta: initial probability of every gate.
         theta_step: step on θ; see :class:`pruning_core.BernoulliPruner`.
         smoothing: of the running average of ∂J/∂θ.
@@ -63,6 +70,10 @@ class Settings:
     log_gamma: tuple[float, ...] = (28.0,)
     gate_inputs: bool = False
     gate_features: bool = False
+    hidden: tuple[int, ...] = ()
+    initialisation: str = "default"
+    initial_scale: float = 1.0
+    hyper_prior: str = "flattening"
     theta: float = 0.9
     theta_step: float = 1 / 1500
     smoothing: float = 0.99
@@ -87,6 +98,8 @@ class Settings:
             "schedule": ("cosine", "step"),
             "optimizer": ("adam", "sgd"),
             "estimator": ESTIMATORS,
+            "initialisation": INITIALISATIONS,
+            "hyper_prior": HYPER_PRIORS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -105,6 +118,7 @@ class Settings:
                 len(self.log_gamma) > 0 and all(0 < x < math.inf for x in self.log_gamma),
                 "finite numbers above 0 nats (γ > 1)",
             ),
+            "initial_scale": (0 < self.initial_scale < math.inf, "a finite number above 0"),
             "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
             "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
             "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
@@ -138,10 +152,22 @@ class Settings:
         if self.gate_features and self.model != "lenet-5":
             raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
 
-    def model_options(self) -> dict[str, Any]:
-        """Keyword arguments of the model's builder."""
-        gated = METHODS[self.method].gated
+        sizes = {"lenet-300-100": 2, "lenet-5": 3}[self.model]
+        if self.hidden and (len(self.hidden) != sizes or min(self.hidden) < 1):
+            raise ValueError(
+                f"hidden is {self.hidden}; {sizes} sizes, at least 1 each, were expected for "
+                f"{self.model}"
+            )
+
+    def model_options(self, *, gated: bool | None = None) -> dict[str, Any]:
+        """Keyword arguments of the model's builder; with the gates of the method by default."""
+        if gated is None:
+            gated = METHODS[self.method].gated
         options: dict[str, Any] = {"gated": gated}
+        if self.hidden and self.model == "lenet-5":
+            options |= {"filters": list(self.hidden[:2]), "hidden": self.hidden[2]}
+        elif self.hidden:
+            options["hidden"] = list(self.hidden)
         if gated and self.model == "lenet-300-100":
             options["gate_inputs"] = self.gate_inputs
         if gated and self.model == "lenet-5":

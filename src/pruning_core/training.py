@@ -34,7 +34,7 @@ from pruning_core.metrics import (
     count_weights,
     error_percent,
 )
-from pruning_core.models import build_model
+from pruning_core.models import build_model, initialise_
 from pruning_core.settings import Settings
 
 SUMMARY_FILE = "summary.json"
@@ -69,6 +69,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.device = self.dataset.train_images.device
         self.model: nn.Module = self.fresh_model()
+        initialise_(self.model, self.settings.initialisation, self.settings.initial_scale)
         self.method = METHODS[self.settings.method]()
         self.steps_per_epoch = -(-len(self.dataset.train_labels) // self.settings.batch_size)
         self.method.start(self)
@@ -186,9 +187,9 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
-        dense = build_model(
-            self.settings.model, gated=False, num_classes=self.dataset.num_classes
-        ).to(self.device)
+        options = self.settings.model_options(gated=False)
+        options["num_classes"] = self.dataset.num_classes
+        dense = build_model(self.settings.model, **options).to(self.device)
         example = self.dataset.train_images[:1]
         plain = export(self.model)
         last = self.trajectory[-1]

@@ -11,6 +11,7 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
+from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.methods.dense import Dense
 from pruning_core.metrics import error_percent
 
@@ -33,6 +34,7 @@ class Bernoulli(Dense):
             "log_gamma",
             "gate_inputs",
             "gate_features",
+            "hyper_prior",
             "theta",
             "theta_step",
             "smoothing",
@@ -61,7 +63,10 @@ class Bernoulli(Dense):
         by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
         self.pruner = BernoulliPruner(
             trainer.model,
-            dict(zip(gates, by_gate, strict=True)),
+            {
+                name: HYPER_PRIORS[settings.hyper_prior](price)
+                for name, price in zip(gates, by_gate, strict=True)
+            },
             num_examples=len(trainer.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pruning_core.studies.declaration import Study
 
 
-def add_study(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_study(commands: argparse._SubParsersAction[Any]) -> None:
     """Add ``study`` to the program's commands."""
     study = commands.add_parser(
         "study",
@@ -35,7 +35,7 @@ def add_study(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    actions: argparse._SubParsersAction[Any],
     name: str,
     help: str,
     run: Callable[[argparse.Namespace], int],

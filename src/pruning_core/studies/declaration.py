@@ -171,6 +171,8 @@ def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 def _value(name: str, value: Any) -> Any:
     """As :class:`Settings` has it: a tuple where that is one, a number for a fraction as text."""
+    if name == "hidden":
+        return tuple(value)
     if isinstance(_DEFAULTS.get(name), tuple):
         return tuple(map(float, value)) if isinstance(value, list) else (float(value),)
     if isinstance(_DEFAULTS.get(name), float) and not isinstance(value, bool):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
-def interval(values: pd.Series[float] | np.ndarray, digits: int = 2) -> str:
+def interval(values: ArrayLike, digits: int = 2) -> str:
     """Mean and half the width of its 95 % t interval, as text."""
     mean, half = mean_interval(np.asarray(values))
     return f"{mean:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")

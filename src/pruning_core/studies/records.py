@@ -116,7 +116,8 @@ def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.Data
     """Both, without the old rows of new runs, in the order of the keys."""
     if not len(new):
         return before
-    old = before[~before["run"].isin(set(new["run"]))]
+    old = before[~before["run"].isin(list(new["run"]))]
     both = pd.concat([old, new], ignore_index=True) if len(old) else new
     place = {key: index for index, key in enumerate(keys)}
-    return both.sort_values("run", key=lambda column: column.map(place), kind="stable")
+    order = sorted(range(len(both)), key=lambda index: place[both["run"].iloc[index]])
+    return both.iloc[order]
