@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from pruning_core.metrics import (
     error_percent,
 )
 from pruning_core.models import build_model, initialise_
+from pruning_core.provenance import device_name, versions
 from pruning_core.settings import Settings
 
 SUMMARY_FILE = "summary.json"
@@ -212,11 +211,8 @@ class Trainer:
             **self.findings,
             "seconds": sum(r["seconds"] for r in self.trajectory),
             "seconds_per_epoch": [round(r["seconds"], 4) for r in self.trajectory],
-            "device": _device_name(self.device),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("pruning-core", "torch", "torch-pruning")},
-            },
+            "device": device_name(self.device),
+            "versions": versions(),
         }
 
     def _train_epoch(self) -> float:
@@ -338,7 +334,3 @@ def _make_writable(directory: Path) -> None:
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """As JSON would give it back: tuples are lists."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

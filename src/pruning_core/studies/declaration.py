@@ -116,7 +116,8 @@ def load_study(name: str, folder: Path) -> Study:
     Its keys are ``title``; ``seeds``, how many, from 0 on; ``dataset`` and ``split``, "mnist" and
     "test" if left out; ``[settings]`` of every run, as far as they differ from those recommended
     for the model and the method; ``[points.NAME]``, settings by name; ``[grid]``, a list of values
-    for each of some settings, whose combinations are points, of every named one if there are any.
+    for each of some settings, whose combinations are points, of every named one if there are any;
+    ``grid`` within a point, the same for that one alone.
 
     Raises:
         StudyError: if there is no such study, or it declares what does not exist.
@@ -159,14 +160,14 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
 
 
 def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    grid = declared.get("grid", {})
-    common = declared.get("settings", {})
     for name, settings in (declared.get("points") or {"": {}}).items():
+        settings = declared.get("settings", {}) | settings
+        grid = declared.get("grid", {}) | settings.pop("grid", {})
         for combination in product(*grid.values()):
             chosen = dict(zip(grid, combination, strict=True))
             parts = [name] if name else []
             parts += [f"{key}={value}" for key, value in chosen.items()]
-            yield " ".join(parts) or "only", common | settings | chosen
+            yield " ".join(parts) or "only", settings | chosen
 
 
 def _value(name: str, value: Any) -> Any:

@@ -1,21 +1,230 @@
-"""The ledger of claims: what was said before the studies ran, and what they found."""
+"""The ledger: claims that were written down before the studies ran, and what they found."""
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
+
+from pruning_core.studies.declaration import StudyError, load_study
+from pruning_core.studies.records import table
+
+VERDICTS = ("holds", "holds partly", "fails", "not decided")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One number that the study of a claim decides.
+
+    Attributes:
+        study: whose runs are read.
+        points: names of settings; with several, the condition is about how much they differ.
+        metric: a column of the study's table, or of :func:`measures`.
+        statistic: "mean" over the seeds; "largest" of the seeds; "spread", the standard deviation
+            over the seeds divided by the mean; or "range", the largest mean of the points minus
+            the smallest, divided by their mean.
+        minus: a study, a point and a metric, whose value at the same seed is subtracted.
+        at_most: the limit from above, or None.
+        at_least: the limit from below, or None.
+        whole_interval: the 95 % interval has to keep the limit, not only the estimate.
+        seeds: how many are needed for a verdict.
+    """
+
+    study: str
+    points: tuple[str, ...]
+    metric: str
+    statistic: str = "mean"
+    minus: tuple[str, str, str] | None = None
+    at_most: float | None = None
+    at_least: float | None = None
+    whole_interval: bool = False
+    seeds: int = 10
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, or this project was asked to show.
+
+    Attributes:
+        name: short and unique.
+        text: the claim, in its author's terms.
+        source: where it stands.
+        published: the number that was published, if there is one.
+        conditions: all have to be met.
+    """
+
+    name: str
+    text: str
+    source: str
+    conditions: tuple[Condition, ...]
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a condition came to: an estimate with its 95 % interval, from n seeds.
+
+    ``met`` is None where runs are missing.
+    """
+
+    condition: Condition
+    estimate: float
+    low: float
+    high: float
+    n: int
+    met: bool | None
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read ``claims.toml``.
+
+    Raises:
+        StudyError: naming what is missing, unknown or double.
+    """
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        claims = [_claim(name, claim) for name, claim in declared.items()]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+    return claims
+
+
+def decide(claim: Claim, root: Path) -> tuple[str, list[Finding]]:
+    """The verdict on a claim, and what each of its conditions came to.
+
+    A claim holds if all its conditions are met, partly if some are, and fails if none is; without
+    enough seeds of one of them it is not decided.
+    """
+    findings = [find(condition, root) for condition in claim.conditions]
+    met = [finding.met for finding in findings]
+    if None in met:
+        return "not decided", findings
+    return ("holds" if all(met) else "holds partly" if any(met) else "fails"), findings
+
+
+def find(condition: Condition, root: Path) -> Finding:
+    """What the recorded runs say about a condition."""
+    values = [_values(condition.study, point, condition.metric, root) for point in condition.points]
+    if condition.minus is not None:
+        # The same seed is the same data order and the same starting weights.
+        values = [(v - _values(*condition.minus, root)).dropna() for v in values]
+    n = min(len(v) for v in values)
+    if n < condition.seeds:
+        return Finding(condition, np.nan, np.nan, np.nan, n, None)
+    estimate, low, high = _STATISTICS[condition.statistic]([v.to_numpy() for v in values])
+    lowest, highest = (low, high) if condition.whole_interval else (estimate, estimate)
+    met = (condition.at_most is None or highest <= condition.at_most) and (
+        condition.at_least is None or lowest >= condition.at_least
+    )
+    return Finding(condition, estimate, low, high, n, bool(met))
+
+
+def measures(rows: pd.DataFrame) -> pd.DataFrame:
+    """A study's table with shares in percent beside the counts."""
+    added = {
+        "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
+        "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
+    }
+    if "undecided" in rows:
+        added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
+        added["sampling_gap"] = (
+            rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
+        ).abs()
+    return rows.assign(**added)
 
 
 def interval(values: ArrayLike, digits: int = 2) -> str:
     """Mean and half the width of its 95 % t interval, as text."""
-    mean, half = mean_interval(np.asarray(values))
-    return f"{mean:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    mean, low, high = _mean([np.asarray(values)])
+    half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
+    return f"{mean:.{digits}f}{half}"
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float | None]:
-    """Mean and half the width of its 95 % t interval, which one value alone does not have."""
-    if len(values) < 2:
-        return float(values.mean()), None
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(values.mean()), float(half)
+def _mean(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return mean, np.nan, np.nan
+    half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
+    return mean, mean - half, mean + half
+
+
+def _largest(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return float(sample.max()), np.nan, np.nan
+
+
+def _spread(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return _bootstrap([sample], lambda x, axis: x.std(ddof=1, axis=axis) / x.mean(axis=axis))
+
+
+def _range(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        means = np.stack([sample.mean(axis=axis) for sample in samples])
+        return (means.max(axis=0) - means.min(axis=0)) / means.mean(axis=0)
+
+    return _bootstrap(values, statistic)
+
+
+def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, float, float]:
+    found = stats.bootstrap(
+        values, statistic, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(statistic(*values, axis=-1)), float(found.low), float(found.high)
+
+
+_STATISTICS = {"mean": _mean, "largest": _largest, "spread": _spread, "range": _range}
+
+
+def _values(study: str, point: str, metric: str, root: Path) -> pd.Series:
+    """Of each seed, where the point has run."""
+    declared = load_study(study, root / "studies")
+    if point not in declared.points:
+        raise StudyError(f"{study} has no point {point!r}; it has {', '.join(declared.points)}")
+    rows = table(declared, root / "results")
+    rows = rows[rows["point"] == point]
+    if not len(rows):
+        return pd.Series(dtype=float)
+    rows = measures(rows)
+    if metric not in rows:
+        raise StudyError(f"{study} has no metric {metric!r}; it has {', '.join(rows.columns)}")
+    return pd.Series(rows[metric].to_numpy(), index=rows["seed"].to_numpy()).dropna()
+
+
+def _claim(name: str, declared: Mapping[str, Any]) -> Claim:
+    _check(name, declared, Claim, {"name"})
+    conditions = tuple(_condition(f"{name}, condition", c) for c in declared["conditions"])
+    return Claim(name=name, **{**declared, "conditions": conditions})
+
+
+def _condition(name: str, declared: Mapping[str, Any]) -> Condition:
+    _check(name, declared, Condition, set())
+    points, minus = declared["points"], declared.get("minus")
+    condition = Condition(
+        **{
+            **declared,
+            "points": tuple(points),
+            "minus": None if minus is None else tuple(minus),
+        }
+    )
+    if condition.statistic not in _STATISTICS:
+        raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(_STATISTICS)}")
+    if (condition.at_most is None) == (condition.at_least is None):
+        raise ValueError(f"{name} needs at_most or at_least, one of them")
+    if (len(points) > 1) != (condition.statistic == "range"):
+        raise ValueError(f"{name}: several points go with the statistic 'range', and only there")
+    return condition
+
+
+def _check(name: str, declared: Mapping[str, Any], kind: type, given: set[str]) -> None:
+    known = {f.name for f in fields(kind)} - given
+    if unknown := set(declared) - known:
+        raise ValueError(f"{name} has unknown keys {sorted(unknown)}; {sorted(known)} are known")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pruning_core.export import write_atomically
@@ -119,5 +120,4 @@ def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.Data
     old = before[~before["run"].isin(list(new["run"]))]
     both = pd.concat([old, new], ignore_index=True) if len(old) else new
     place = {key: index for index, key in enumerate(keys)}
-    order = sorted(range(len(both)), key=lambda index: place[both["run"].iloc[index]])
-    return both.iloc[order]
+    return both.iloc[np.argsort([place[key] for key in both["run"]], kind="stable")]

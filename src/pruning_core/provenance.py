@@ -1,0 +1,40 @@
+"""Which code, libraries and device a result came from."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, of what the numbers depend on, and the commit of this package."""
+    installed = {name: version(name) for name in ("pruning-core", "torch", "torch-pruning")}
+    return {"python": platform.python_version(), **installed, "commit": commit()}
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The git commit this package runs from, with a + if files differ from it; None without git."""
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        # Within somebody else's repository, this file is not one of theirs.
+        git("ls-files", "--error-unmatch", here.name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
