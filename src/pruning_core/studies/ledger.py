@@ -190,10 +190,9 @@ def _values(study: str, point: str, metric: str, root: Path) -> pd.Series:
     if point not in declared.points:
         raise StudyError(f"{study} has no point {point!r}; it has {', '.join(declared.points)}")
     rows = table(declared, root / "results")
-    rows = rows[rows["point"] == point]
+    rows = measures(rows.loc[rows["point"] == point])
     if not len(rows):
         return pd.Series(dtype=float)
-    rows = measures(rows)
     if metric not in rows:
         raise StudyError(f"{study} has no metric {metric!r}; it has {', '.join(rows.columns)}")
     return pd.Series(rows[metric].to_numpy(), index=rows["seed"].to_numpy()).dropna()
