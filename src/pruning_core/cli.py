@@ -23,7 +23,7 @@ from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import INITIALISATIONS, MODELS
 from pruning_core.settings import Settings, recommended
-from pruning_core.studies.commands import add_study
+from pruning_core.studies.commands import add_ledger, add_study
 from pruning_core.training import SUMMARY_FILE, TrainingError, train
 
 _OPERATING_POINTS = """\
@@ -178,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
     add_study(commands)
+    add_ledger(commands)
     return parser
 
 

@@ -1,8 +1,9 @@
-"""The command line of studies: ``pruning-core study list | run | status | show``."""
+"""The command line of studies and their ledger: ``pruning-core study …``, ``ledger``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,19 @@ def add_study(commands: argparse._SubParsersAction[Any]) -> None:
     _action(actions, "show", "mean and 95 %% interval of each point", _show, named=True)
 
 
+def add_ledger(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add ``ledger`` to the program's commands."""
+    ledger = commands.add_parser(
+        "ledger",
+        help="every claim, and what the studies say about it",
+        description="Decide every claim of studies/claims.toml from results/, and compare with "
+        "the published numbers.",
+    )
+    ledger.set_defaults(run=_ledger)
+    ledger.add_argument("--json", action="store_true", help="for programs")
+    _add_root(ledger)
+
+
 def _action(
     actions: argparse._SubParsersAction[Any],
     name: str,
@@ -46,14 +60,18 @@ def _action(
     action.set_defaults(run=run)
     if named:
         action.add_argument("name", metavar="NAME", help="as 'study list' prints it")
-    action.add_argument(
+    _add_root(action)
+    return action
+
+
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--root",
         type=Path,
         default=Path(),
         metavar="DIR",
         help="folder of studies/, results/ and runs/ (default: here)",
     )
-    return action
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -109,6 +127,24 @@ def _show(options: argparse.Namespace) -> int:
             f"{point:{width}}{len(rows):4}  {interval(rows['test_error_percent'], 3):16}"
             f"{interval(kept, 2):16}{rows['macs'].mean():10,.0f}"
         )
+    return 0
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from pruning_core.studies import ledger, published
+
+    claims = ledger.decided(options.root)
+    rows = published.compared(options.root)
+    if options.json:
+        print(json.dumps({"claims": claims, "published": rows}, indent=2, ensure_ascii=False))
+        return 0
+    for claim in claims:
+        print(f"{claim['verdict']:12}  {claim['name']}: {claim['text']}")
+        for condition in claim["conditions"]:
+            print(f"{'':14}{condition['said']}: {condition['found']}")
+            print(f"{'':14}{condition['command']}")
+    print()
+    print(published.as_text(rows))
     return 0
 
 

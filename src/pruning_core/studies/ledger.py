@@ -109,6 +109,24 @@ def decide(claim: Claim, root: Path) -> tuple[str, list[Finding]]:
     return ("holds" if all(met) else "holds partly" if any(met) else "fails"), findings
 
 
+def decided(root: Path) -> list[dict[str, Any]]:
+    """Every claim with its verdict and what was found; numbers and text only."""
+    found = []
+    for claim in load_claims(root / "studies" / "claims.toml"):
+        verdict, findings = decide(claim, root)
+        found.append(
+            {
+                "name": claim.name,
+                "text": claim.text,
+                "source": claim.source,
+                "published": claim.published,
+                "verdict": verdict,
+                "conditions": [_told(finding) for finding in findings],
+            }
+        )
+    return found
+
+
 def find(condition: Condition, root: Path) -> Finding:
     """What the recorded runs say about a condition."""
     values = [_values(condition.study, point, condition.metric, root) for point in condition.points]
@@ -128,6 +146,8 @@ def find(condition: Condition, root: Path) -> Finding:
 
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
     """A study's table with shares in percent beside the counts."""
+    if not len(rows):
+        return rows
     added = {
         "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
         "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
@@ -142,18 +162,23 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
 
 def interval(values: ArrayLike, digits: int = 2) -> str:
     """Mean and half the width of its 95 % t interval, as text."""
-    mean, low, high = _mean([np.asarray(values)])
+    mean, low, high = mean_interval(np.asarray(values))
     half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
     return f"{mean:.{digits}f}{half}"
 
 
-def _mean(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    (sample,) = values
+def mean_interval(sample: np.ndarray) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % t interval; NaN for one value alone."""
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, np.nan, np.nan
     half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
     return mean, mean - half, mean + half
+
+
+def _mean(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return mean_interval(sample)
 
 
 def _largest(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
@@ -182,6 +207,33 @@ def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, flo
 
 
 _STATISTICS = {"mean": _mean, "largest": _largest, "spread": _spread, "range": _range}
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    condition = finding.condition
+    subject = f"{condition.statistic} {condition.metric} of {condition.study}, "
+    subject += " / ".join(condition.points)
+    if condition.minus is not None:
+        subject += f", minus {condition.minus[2]} of {condition.minus[0]}, {condition.minus[1]}"
+    limit = f"≤ {condition.at_most:g}"
+    if condition.at_least is not None:
+        limit = f"≥ {condition.at_least:g}"
+    said = f"{subject} {limit}{', with its interval' if condition.whole_interval else ''}"
+    text = f"{finding.n} of {condition.seeds} seeds"
+    if finding.met is not None:
+        text = f"{finding.estimate:.3f}"
+        if not np.isnan(finding.low):
+            text += f" [{finding.low:.3f}, {finding.high:.3f}]"
+        text += f", {finding.n} seeds: {'met' if finding.met else 'NOT met'}"
+    numbers = {key: getattr(finding, key) for key in ("estimate", "low", "high")}
+    return {
+        "said": said,
+        "found": text,
+        **{key: None if np.isnan(value) else value for key, value in numbers.items()},
+        "n": finding.n,
+        "met": finding.met,
+        "command": f"pruning-core study run {condition.study}",
+    }
 
 
 def _values(study: str, point: str, metric: str, root: Path) -> pd.Series:

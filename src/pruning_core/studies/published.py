@@ -1,0 +1,137 @@
+"""Published results beside ours: is there a point that is as small, and as accurate?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruning_core.studies.declaration import StudyError, load_study, names
+from pruning_core.studies.ledger import mean_interval, measures
+from pruning_core.studies.records import table
+
+OURS = {"structured": ("bernoulli",), "unstructured": ("bernoulli", "halo")}
+"""Methods that are compared with each kind of row; a network with fewer units has fewer weights."""
+
+SEEDS = 10
+"""A point needs as many."""
+
+
+def load_published(root: Path) -> pd.DataFrame:
+    """``studies/published.csv``: a row for each published result, with its size and its error.
+
+    Raises:
+        StudyError: if it cannot be read.
+    """
+    path = root / "studies" / "published.csv"
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+
+
+def operating_points(root: Path) -> pd.DataFrame:
+    """Size and error of every point on MNIST's test set, as means over the seeds.
+
+    Weights that were cut at a threshold without further training are points too: those of HALO's
+    curve.
+    """
+    points = []
+    for name in names(root / "studies"):
+        rows = measures(table(load_study(name, root / "studies"), root / "results"))
+        if not len(rows):
+            continue
+        rows = rows.loc[(rows["split"] == "test") & (rows["dataset"] == "mnist")]
+        for point, runs in rows.groupby("point", sort=False):
+            if len(runs) < SEEDS:
+                continue
+            common = {
+                "study": name,
+                "point": str(point),
+                "model": runs["model"].iloc[0],
+                "method": runs["method"].iloc[0],
+                "seeds": len(runs),
+                "macs": runs["macs"].mean(),
+            }
+            sizes = {"test_error_percent": float(runs["weights_percent"].mean())}
+            for column in runs.dropna(axis="columns").columns:
+                zeros = str(column).removeprefix("error_at_")
+                if zeros != column and (kept := 100 - float(zeros)) < sizes["test_error_percent"]:
+                    sizes[column] = kept
+            for column, weights in sizes.items():
+                error, low, high = mean_interval(np.asarray(runs[column]))
+                found = {"error": error, "low": low, "high": high, "weights_percent": weights}
+                points.append(common | {"metric": column} | found)
+    return pd.DataFrame(points)
+
+
+def compared(root: Path) -> list[dict[str, Any]]:
+    """Of each published row, whether a point of ours is at least as small and as accurate.
+
+    Small is meant by weights; and, for structured rows that tell them, by multiply-accumulates too.
+    The point named is the most accurate of those that are small enough.
+    """
+    ours = operating_points(root)
+    return [
+        {key: _plain(value) for key, value in row.items()}
+        | _best(row, ours, "weights_percent")
+        | ({} if np.isnan(row["macs"]) else {"by_macs": _best(row, ours, "macs")["as_good"]})
+        for row in load_published(root).to_dict("records")
+    ]
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """A table for people."""
+    head = "ours at most as large: error % [95 % interval], weights %"
+    lines = [f"{'published':36}{'weights %':>10}{'error %':>9}  {head}"]
+    for row in rows:
+        weights = _weights(row)
+        name = f"{row['model']} {row['method']}"
+        line = f"{name:36}{weights:10.2f}{row['error_percent']:9.2f}  "
+        if row["point"] is None:
+            lines.append(f"{line}no point is as small")
+            continue
+        verdict = "yes" if row["as_good"] else "no"
+        macs = "" if "by_macs" not in row else f", by MACs {'yes' if row['by_macs'] else 'no'}"
+        lines.append(
+            f"{line}{verdict}{macs}: {row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "
+            f"{row['weights']:.2f} ({row['study']}, {row['point']})"
+        )
+    return "\n".join(lines)
+
+
+def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
+    nothing = {"as_good": False, "study": None, "point": None}
+    limit = _weights(row) if size == "weights_percent" else row[size]
+    if not len(ours):
+        return nothing
+    fit = ours.loc[
+        (ours["model"] == row["model"])
+        & ours["method"].isin(OURS[row["kind"]])
+        & (ours[size] <= limit)
+    ]
+    if not len(fit):
+        return nothing
+    best = fit.sort_values("error").iloc[0]
+    return {
+        "as_good": bool(best["error"] <= row["error_percent"]),
+        "study": best["study"],
+        "point": best["point"],
+        "metric": best["metric"],
+        "weights": float(best["weights_percent"]),
+        **{name: float(best[name]) for name in ("error", "low", "high")},
+    }
+
+
+def _weights(row: dict[str, Any]) -> float:
+    """Weights kept, in percent."""
+    if row["kind"] == "structured":
+        return float(row["weights_percent"])
+    return 100 - float(row["zeros_percent"])
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: nothing for NaN."""
+    return None if isinstance(value, float) and np.isnan(value) else value
