@@ -2,26 +2,23 @@
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
 from pruning_core import __version__
 from pruning_core.callbacks import CHECKPOINT_FILE
 from pruning_core.cli import _parser, _settings, main
-from pruning_core.methods import METHODS
-from pruning_core.models import MODELS
+from pruning_core.studies.declaration import Run, load_study
+from pruning_core.studies.ledger import load_claims
 from pruning_core.training import SUMMARY_FILE, TRAJECTORY_FILE
 
-STUDIES = Path(__file__).parents[1] / "studies"
+ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("pruning-core")
 FEW = ["--epochs", "2", "--bernoulli-epochs", "1", "--device", "cpu"]
 
@@ -360,62 +357,32 @@ def test_cuda_is_refused_where_there_is_none(
     assert_refused(code, capsys, "torch finds no GPU; use --device cpu")
 
 
-def test_help_names_the_operating_points_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
-    points = runpy.run_path(str(STUDIES / "operating_points.py"))["POINTS"]
-    assert {point.arguments.split()[0] for point in points.values()} == set(MODELS)
-    assert call("train", "--help") == 0
-    text = " ".join(capsys.readouterr().out.partition("operating points")[2].split())
-    for point in points.values():
-        asked = rf"{point.error_percent} % +at {point.weights_percent:g} %"
-        assert re.search(rf"train {re.escape(point.arguments)} {asked}", text), point
-
-
-def test_help_names_what_halo_was_asked_for(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_help_names_the_operating_points_and_what_was_asked_of_them(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.syspath_prepend(STUDIES)
-    field = runpy.run_path(str(STUDIES / "field.py"))
     assert call("train", "--help") == 0
-    text = " ".join(capsys.readouterr().out.partition("and of halo")[2].split())
-    claims = [claim for claim in field["CLAIMS"] if "--method halo" in field["POINTS"][claim.point]]
-    assert claims
-    for claim in claims:
-        command = re.escape(f"train {field['POINTS'][claim.point]}")
-        asked = rf"{claim.error_percent} % +at {claim.zeros_percent:g} %"
-        assert re.search(rf"{command} (\S+ % at \S+ %, )?{asked}", text), claim
+    text = capsys.readouterr().out.partition("operating points")[2]
+    told = re.findall(r"  (train .+?)  +(\d\S* % .*)", re.sub(r"\n {8}", " ", text))
+    said = {key_of(command): limits for command, limits in told}
+    claims = load_claims(ROOT / "studies" / "claims.toml")
+    asked = [claim for claim in claims if claim.source == "asked before the runs"]
+    assert len({(c.conditions[0].study, c.conditions[0].points) for c in asked}) == len(said)
+    for claim in asked:
+        condition = claim.conditions[0]
+        runs = load_study(condition.study, ROOT / "studies").runs
+        key = next(run.key for run in runs if run.point == condition.points[0])
+        assert f"{condition.at_most:g} %" in said[key], claim.name
+
+
+def key_of(command: str) -> str:
+    """Of the run that a command starts."""
+    return Run("", _settings(_parser().parse_args(command.split()))).key
 
 
 @pytest.mark.parametrize("flag", ["1/650", f"{1 / 650!r}"])
 def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
     options = _parser().parse_args(["train", "lenet-5", "--theta-step", flag])
     assert _settings(options).theta_step == 1 / 650
-
-
-@pytest.mark.parametrize("study", ["operating-points", "field"])
-def test_the_recorded_results_have_the_settings_that_their_commands_give(
-    study: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(STUDIES)
-    points = runpy.run_path(str(STUDIES / f"{study.replace('-', '_')}.py"))["POINTS"]
-    results = pd.read_csv(STUDIES.parent / "results" / f"{study}.csv")
-    assert set(results["point"]) <= set(points)
-    for name, seed, recorded in results[["point", "seed", "settings"]].itertuples(index=False):
-        arguments = getattr(points[name], "arguments", points[name])
-        command = ["train", *arguments.split(), "--seed", str(seed)]
-        now = json.loads(json.dumps(asdict(_settings(_parser().parse_args(command)))))
-        assert {key: now[key] for key in json.loads(recorded)} == json.loads(recorded), name
-
-
-def test_every_setting_that_is_searched_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(STUDIES)
-    field = runpy.run_path(str(STUDIES / "field.py"))
-    assert set(field["GRIDS"]) == set(METHODS) - {"bernoulli", "dense"}
-    for model in MODELS:
-        for method, grid in field["GRIDS"].items():
-            for setting in grid:
-                extra = field["INPUTS"].get((model, method), "")
-                command = f"train {model} --method {method} {setting}{extra}"
-                assert _settings(_parser().parse_args(command.split())).method == method, command
 
 
 def test_help_names_every_flag(

@@ -27,19 +27,18 @@ from pruning_core.studies.commands import add_ledger, add_study
 from pruning_core.training import SUMMARY_FILE, TrainingError, train
 
 _OPERATING_POINTS = """\
-operating points, and what each was asked for (test error at weights kept, mean of ten seeds);
-what was found is in results/operating-points.txt:
-  train lenet-300-100 --gate-inputs                    1.5 %  at 10 %
-  train lenet-300-100 --gate-inputs --log-gamma 56     1.8 %  at 5 %
-  train lenet-5                                        0.75 % at 7 %
+operating points, and what was asked of each: test error, and weights kept or, for halo, zeros
+(means of ten seeds; 'pruning-core ledger' tells what was found):
+  train lenet-300-100 --gate-inputs                            1.5 % at 10 %
+  train lenet-300-100 --gate-inputs --log-gamma 56             1.8 % at 5 %
+  train lenet-5                                                0.75 % at 7 %
   train lenet-5 --log-gamma 380,380,120 --epochs 40 --bernoulli-epochs 30
-        --ramp-epochs 6 --theta-step 1/650 --weight-decay 0
-                                                       0.95 % at 1.5 %
-and of halo (test error at zeros among the weights); what was found is in results/field.txt:
-  train lenet-300-100 --method halo --xi 1.2e-5 --psi 3.5e-5   1.6 %  at 95 %
+        --ramp-epochs 6 --theta-step 1/650 --weight-decay 0    0.95 % at 1.5 %
+  train lenet-300-100 --method halo --xi 1.2e-5 --psi 3.5e-5   1.6 % at 95 %
   train lenet-300-100 --method halo                            1.75 % at 98.5 %
-  train lenet-300-100 --method halo --xi 3e-5 --psi 1e-4       2.1 %  at 99.3 %
-  train lenet-5 --method halo                                  0.8 %  at 98 %, 0.9 % at 99 %
+  train lenet-300-100 --method halo --xi 3e-5 --psi 1e-4       2.1 % at 99.3 %
+  train lenet-5 --method halo --xi 1e-5 --psi 7e-5 --epochs 40  0.8 % at 98 %
+  train lenet-5 --method halo                                  0.9 % at 99 %
 """
 
 _SWITCH = argparse.BooleanOptionalAction

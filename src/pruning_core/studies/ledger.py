@@ -215,9 +215,8 @@ def _told(finding: Finding) -> dict[str, Any]:
     subject += " / ".join(condition.points)
     if condition.minus is not None:
         subject += f", minus {condition.minus[2]} of {condition.minus[0]}, {condition.minus[1]}"
-    limit = f"≤ {condition.at_most:g}"
-    if condition.at_least is not None:
-        limit = f"≥ {condition.at_least:g}"
+    limits = (("≤", condition.at_most), ("≥", condition.at_least))
+    limit = next(f"{sign} {number:g}" for sign, number in limits if number is not None)
     said = f"{subject} {limit}{', with its interval' if condition.whole_interval else ''}"
     text = f"{finding.n} of {condition.seeds} seeds"
     if finding.met is not None:
