@@ -42,6 +42,8 @@ MNIST_MD5: Mapping[str, str] = {
 }
 
 _CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data"
+_SYSTEM_DATA = Path("/usr/share/datasets")
+"""Where Debian's package dataset-fashion-mnist puts a folder named fashion-mnist."""
 
 
 class DataError(ValueError):
@@ -84,8 +86,9 @@ def load(
 ) -> Dataset:
     """Load a data set into memory (MNIST: 220 MB as float32).
 
-    Without `root`, MNIST is read from the repository and verified by its published MD5 sums; others
-    are downloaded once into the repository's `data/`, or `~/.cache/pruning-core` outside of one.
+    Without `root`, MNIST is read from the repository and verified by its published MD5 sums. Others
+    are read where Debian's packages put them, or else downloaded once into the repository's
+    `data/`, or `~/.cache/pruning-core` outside of one.
 
     Args:
         dataset: "mnist" (the default), "fashion-mnist" or "kmnist". With `root`, any name to
@@ -201,8 +204,12 @@ def _known(name: str) -> _Source:
     parent = _CHECKOUT_DATA if embedded.is_dir() else Path.home() / ".cache" / "pruning-core"
     folder = parent / DATASETS[name] / "raw"  # torchvision's layout
     source = _Source(name, folder, f"Delete {folder} to have it downloaded again.", md5)
-    if any(source.find(file) is None for file in FILES):
-        _download(name, parent)
+    if all(source.find(file) for file in FILES):
+        return source
+    packaged = _Source(name, _SYSTEM_DATA / name, "Install its Debian package again.", md5)
+    if all(packaged.find(file) for file in FILES):
+        return packaged
+    _download(name, parent)
     return source
 
 
@@ -215,8 +222,7 @@ def _download(name: str, parent: Path) -> None:
     except (OSError, RuntimeError, HTTPException) as error:
         advice = "--data DIR reads a folder that holds the four idx files"
         if name == "fashion-mnist":
-            advice += ", as Debian's package dataset-fashion-mnist has in /usr/share/datasets/"
-            advice += name
+            advice += "; or install Debian's package dataset-fashion-mnist, which is found"
         reason = " ".join(str(error).split())
         raise DataError(
             f"{name} could not be downloaded into {parent}; expected network access and a writable "
