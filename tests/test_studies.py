@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import re
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.cli import _parser, _settings, main
-from pruning_core.settings import recommended
+from pruning_core.settings import Settings, recommended
 from pruning_core.studies.declaration import Run, StudyError, load_study, names
 from pruning_core.studies.execution import run_study, unfinished
 from pruning_core.studies.records import table, trajectories
@@ -119,6 +120,21 @@ def test_the_command_of_a_run_trains_the_same_run() -> None:
         options = _parser().parse_args(run.command.split()[1:])
         again = Run("", _settings(options), options.dataset or "mnist", options.split)
         assert again.key == run.key, run.command
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.parquet")), ids=lambda p: p.stem)
+def test_the_record_belongs_to_the_declaration(path: Path) -> None:
+    study = load_study(path.stem, ROOT / "studies")
+    rows = table(study, ROOT / "results")
+    assert len(rows) == len(pd.read_csv(path.with_suffix(".csv"))), "rows of undeclared runs"
+    for row in rows.to_dict("records"):
+        settings = json.loads(row["settings"])
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        run = Run(row["point"], Settings(**settings), row["dataset"], row["split"])
+        # A default of Settings that changed would give old rows the names of new runs.
+        assert run.key == row["run"], row["command"]
+    epochs = trajectories(study, ROOT / "results").groupby("run").size()
+    assert epochs.to_dict() == dict(zip(rows["run"], rows["epochs"], strict=True))
 
 
 @pytest.mark.parametrize(
