@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -128,7 +129,7 @@ def test_the_record_belongs_to_the_declaration(path: Path) -> None:
     rows = table(study, ROOT / "results")
     assert len(rows) == len(pd.read_csv(path.with_suffix(".csv"))), "rows of undeclared runs"
     for row in rows.to_dict("records"):
-        settings = json.loads(row["settings"])
+        settings: dict[str, Any] = json.loads(row["settings"])
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         run = Run(row["point"], Settings(**settings), row["dataset"], row["split"])
         # A default of Settings that changed would give old rows the names of new runs.

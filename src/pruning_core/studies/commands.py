@@ -91,11 +91,16 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pruning_core.studies import ledger
     from pruning_core.studies.execution import run_study
 
     study = _study(options)
     run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
-    return _show(options)
+    _show(options)
+    claims = ledger.decided(options.root, {study.name})
+    if claims:
+        print(f"\n{ledger.as_text(claims)}")
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -138,11 +143,7 @@ def _ledger(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"claims": claims, "published": rows}, indent=2, ensure_ascii=False))
         return 0
-    for claim in claims:
-        print(f"{claim['verdict']:12}  {claim['name']}: {claim['text']}")
-        for condition in claim["conditions"]:
-            print(f"{'':14}{condition['said']}: {condition['found']}")
-            print(f"{'':14}{condition['command']}")
+    print(ledger.as_text(claims))
     print()
     print(published.as_text(rows))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,18 @@ def decide(claim: Claim, root: Path) -> tuple[str, list[Finding]]:
     return ("holds" if all(met) else "holds partly" if any(met) else "fails"), findings
 
 
-def decided(root: Path) -> list[dict[str, Any]]:
-    """Every claim with its verdict and what was found; numbers and text only."""
+def decided(root: Path, studies: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Every claim with its verdict and what was found; numbers and text only.
+
+    Args:
+        root: the folder of ``studies/`` and ``results/``.
+        studies: only claims that read one of these; all, if there are none.
+    """
     found = []
-    for claim in load_claims(root / "studies" / "claims.toml"):
+    path = root / "studies" / "claims.toml"
+    for claim in load_claims(path) if path.exists() or not studies else []:
+        if studies and not any(c.study in studies for c in claim.conditions):
+            continue
         verdict, findings = decide(claim, root)
         found.append(
             {
@@ -125,6 +133,21 @@ def decided(root: Path) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def as_text(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Claims as :func:`decided` gives them, for people."""
+    lines = []
+    for claim in claims:
+        lines.append(f"{claim['verdict'].upper()}: {claim['text']} ({claim['source']})")
+        if claim["published"]:
+            lines.append(f"    published: {claim['published']}")
+        for condition in claim["conditions"]:
+            lines.append(f"    {condition['said']}: {condition['found']}")
+        lines += [
+            f"    {command}" for command in sorted({c["command"] for c in claim["conditions"]})
+        ]
+    return "\n".join(lines)
 
 
 def find(condition: Condition, root: Path) -> Finding:

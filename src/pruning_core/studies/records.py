@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
     """
     results.mkdir(parents=True, exist_ok=True)
     runs = {run.key: run for run in study.runs}
-    rows = pd.DataFrame([row(runs[key], summary) for key, (summary, _) in found.items()])
+    rows = pd.DataFrame(
+        [row(runs[key], summary, trajectory) for key, (summary, trajectory) in found.items()]
+    )
     epochs = pd.DataFrame(
         [
             {"run": key} | _columns(epoch)
@@ -84,8 +86,16 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
     write_atomically(results / f"{study.name}.csv", rows.to_csv(index=False).encode())
 
 
-def row(run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What the table keeps of a run."""
+def row(
+    run: Run, summary: Mapping[str, Any], trajectory: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the table keeps of a run.
+
+    ``training_macs_percent`` is the mean over the epochs of what a forward pass cost in them,
+    beside the dense network's; the first epoch is dense.
+    """
+    sizes = [summary["architecture_dense"], *(epoch["architecture"] for epoch in trajectory)]
+    costs = [multiply_accumulates(size) for size in sizes[: len(trajectory)]]
     settings, versions = summary["settings"], summary["versions"]
     kept = summary["weights_kept"] / summary["weights_total"]
     return {
@@ -96,6 +106,7 @@ def row(run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
+        "training_macs_percent": round(100 * sum(costs) / (len(costs) * costs[0]), 4),
         **{name: summary[name] for name in _MEASURED if name in summary},
         **{f"error_at_{z}": error for z, error in summary.get("sparsity_curve", {}).items()},
         **{name: version for name, version in versions.items() if name != "python"},
@@ -111,6 +122,16 @@ def _columns(epoch: Mapping[str, Any]) -> dict[str, Any]:
         plain["undecided"] = sum(epoch["undecided"].values())
         plain["theta"] = json.dumps(epoch["theta"])
     return plain
+
+
+def multiply_accumulates(architecture: Sequence[int]) -> int:
+    """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four)."""
+    if len(architecture) == 3:
+        pixels, first, second = architecture
+        return pixels * first + first * second + 10 * second
+    filters, more, features, hidden = architecture
+    convolutions = 25 * filters * (24 * 24 + more * 8 * 8)
+    return convolutions + features * hidden + 10 * hidden
 
 
 def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
