@@ -385,6 +385,13 @@ def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
     assert _settings(options).theta_step == 1 / 650
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{PROGRAM} ledger --root {ROOT} | head --lines 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+
+
 def test_help_names_every_flag(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, ModelFileError, TrainingError, ValueError) as error:
         print(f"pruning-core: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader, head say, has seen enough; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("pruning-core: interrupted; --resume continues it", file=sys.stderr)
         return 130
