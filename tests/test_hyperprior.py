@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from pruning_core.hyperprior import Beta, Fixed, Flattening, HyperPrior
+from pruning_core.hyperprior import HYPER_PRIORS, Beta, Fixed, Flattening, HyperPrior
 
 LEARNED = [
     Flattening(0.1),
@@ -209,6 +209,12 @@ def test_prices_in_closed_form() -> None:
     # at θ = 0 and 1 the divergence is −log(1−π) and −log π, and π* = a−1/(a+b−1), a/(a+b−1)
     at_0, at_1 = 1 * math.log(1 / 10) + 9 * math.log(9 / 10), 2 * math.log(0.2) + 8 * math.log(0.8)
     assert Beta(2.0, 9.0).price == pytest.approx(at_0 - at_1)
+
+
+@pytest.mark.parametrize("name", list(HYPER_PRIORS))
+@pytest.mark.parametrize("price", [0.5, 2.0, 28.0, 110.0])
+def test_hyper_priors_by_name_have_the_price_asked_for(name: str, price: float) -> None:
+    assert HYPER_PRIORS[name](price).price == pytest.approx(price, rel=1e-6)
 
 
 @pytest.mark.parametrize("log_gamma", [0.0, -2.5, math.inf, -math.inf, math.nan])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -129,9 +128,8 @@ def test_the_record_belongs_to_the_declaration(path: Path) -> None:
     rows = table(study, ROOT / "results")
     assert len(rows) == len(pd.read_csv(path.with_suffix(".csv"))), "rows of undeclared runs"
     for row in rows.to_dict("records"):
-        settings: dict[str, Any] = json.loads(row["settings"])
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        run = Run(row["point"], Settings(**settings), row["dataset"], row["split"])
+        settings = Settings.from_json(json.loads(row["settings"]))
+        run = Run(row["point"], settings, row["dataset"], row["split"])
         # A default of Settings that changed would give old rows the names of new runs.
         assert run.key == row["run"], row["command"]
     epochs = trajectories(study, ROOT / "results").groupby("run").size()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from pruning_core.callbacks import CHECKPOINT_FILE, Callback
 from pruning_core.data import Dataset
@@ -23,7 +24,7 @@ from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
 from pruning_core.methods import METHODS
 from pruning_core.methods.penalised import Shrinking
-from pruning_core.metrics import error_percent, weighted_layers
+from pruning_core.metrics import architecture, error_percent, weighted_layers
 from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
 from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
@@ -81,6 +82,8 @@ VARIANTS = {
     "a price that rises": replace(QUICK, ramp_epochs=2.5, epochs=4, bernoulli_epochs=4),
     "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
     "REINFORCE": replace(QUICK, estimator="reinforce", epochs=3, bernoulli_epochs=2),
+    "other sizes, weights and hyper-prior": replace(
+        QUICK, hidden=(60, 20), initialisation="orthogonal", initial_scale=2.0, hyper_prior="beta"),
     "LeNet-5": replace(
         QUICK, model="lenet-5", gate_inputs=False, gate_features=True, batch_size=20,
         epochs=3, bernoulli_epochs=2,
@@ -316,10 +319,10 @@ def test_the_summary_is_true_of_the_files(name: str, runs: dict[str, Run]) -> No
     assert [record["epoch"] for record in run.trajectory] == [*range(1, run.settings.epochs + 1)]
     assert summary["epochs"] == run.settings.epochs == len(summary["seconds_per_epoch"])
     dense = {"lenet-300-100": 266_200, "lenet-5": 430_500}[run.settings.model]
+    if run.settings.hidden == (60, 20):
+        dense = 784 * 60 + 60 * 20 + 20 * 10
     assert summary["weights_total"] == dense
-    assert run.settings == Settings(
-        **{**summary["settings"], "log_gamma": tuple(summary["settings"]["log_gamma"])}
-    )
+    assert run.settings == Settings.from_json(summary["settings"])
 
 
 def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: dict[str, Run]) -> None:
@@ -500,6 +503,23 @@ def test_the_gates_get_their_prices_in_order(small: Dataset, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"log_gamma has 2 values; .*gate0, gate1, gate2"):
         train(replace(QUICK, log_gamma=(1.0, 2.0)), small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_sizes_and_weights_at_the_start_are_those_asked_for(small: Dataset) -> None:
+    def start(**changes: Any) -> nn.Module:
+        return Trainer(replace(QUICK, **changes), small).model
+
+    dense = [layer.weight for layer in weighted_layers(start())]
+    three_times = [layer.weight for layer in weighted_layers(start(initial_scale=3.0))]
+    torch.testing.assert_close(three_times, [3 * weight for weight in dense])
+    orthogonal = weighted_layers(start(initialisation="orthogonal", hidden=(50, 30)))
+    assert [tuple(layer.weight.shape) for layer in orthogonal] == [(50, 784), (30, 50), (10, 30)]
+    for layer in orthogonal:
+        gram = layer.weight @ layer.weight.T
+        torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-4, rtol=0)
+    lenet_5 = replace(QUICK, model="lenet-5", gate_inputs=False, hidden=(4, 6, 30))
+    trainer = Trainer(lenet_5, small)
+    assert architecture(trainer.model) == [4, 6, 96, 30]
 
 
 def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -158,6 +159,11 @@ class Settings:
                 f"hidden is {self.hidden}; {sizes} sizes, at least 1 each, were expected for "
                 f"{self.model}"
             )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Settings:
+        """Those that ``summary.json`` holds, whose lists are tuples here."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def model_options(self, *, gated: bool | None = None) -> dict[str, Any]:
         """Keyword arguments of the model's builder; with the gates of the method by default."""
