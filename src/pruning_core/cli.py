@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print("pruning-core: interrupted; --resume continues it", file=sys.stderr)
+        print(
+            "pruning-core: interrupted; --resume continues it, and a study goes on by itself",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -163,7 +163,9 @@ class Settings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         """Those that ``summary.json`` holds, whose lists are tuples here."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = dict(values)
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**plain | lists)
 
     def model_options(self, *, gated: bool | None = None) -> dict[str, Any]:
         """Keyword arguments of the model's builder; with the gates of the method by default."""

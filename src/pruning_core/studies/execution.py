@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from pruning_core.data import Dataset, load
@@ -58,25 +59,19 @@ def run_study(
     root = root.resolve()
     missing = unfinished(study, root)
     _check_room(root, len(missing))
-    with tqdm(
-        total=sum(run.settings.epochs for run in study.runs),
-        initial=sum(run.settings.epochs for run in study.runs)
-        - sum(run.settings.epochs for run in missing),
-        unit="epoch",
-        disable=not sys.stderr.isatty(),
-    ) as bar:
+    total = _epochs(study.runs)
+    done = total - _epochs(missing)
+    quiet = not sys.stderr.isatty()
+    with tqdm(total=total, initial=done, unit="epoch", disable=quiet) as bar:
         while missing:
-            epochs = {run.key: run.settings.epochs for run in missing}
-            busy = 0
+            lengths = {run.key: run.settings.epochs for run in missing}
             for finding in _findings(missing, root, jobs, scheduler):
-                if finding is None:
-                    busy += 1
-                    continue
-                _keep(study, root, finding)
-                bar.update(epochs[finding[0]])
+                if finding is not None:
+                    _keep(study, root, finding)
+                    bar.update(lengths[finding[0]])
             missing = unfinished(study, root)
-            if busy:
-                # Another process holds them.
+            if missing:
+                # Another process is at them.
                 time.sleep(1)
 
 
@@ -103,6 +98,10 @@ def execute(run: Run, folder: Path) -> Finding | None:
     return run.key, summary, trajectory
 
 
+def _epochs(runs: Iterable[Run]) -> int:
+    return sum(run.settings.epochs for run in runs)
+
+
 def _findings(
     runs: Sequence[Run], root: Path, jobs: int, scheduler: str | None
 ) -> Iterator[Finding | None]:
@@ -110,7 +109,13 @@ def _findings(
     folder = root / "runs"
     if scheduler is None:
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        yield from parallel(delayed(execute)(run, folder) for run in runs)
+        try:
+            yield from parallel(delayed(execute)(run, folder) for run in runs)
+        except TerminatedWorkerError as error:
+            raise StudyError(
+                "the system killed a worker, most likely for want of memory; start the study "
+                "again with fewer --jobs, and it goes on where it was"
+            ) from error
         return
     from distributed import Client, as_completed
 

@@ -45,8 +45,10 @@ def table(study: Study, results: Path) -> pd.DataFrame:
         rows = pd.read_csv(path, dtype={"run": str}).set_index("run", drop=False)
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
-    keys = [run.key for run in study.runs]
-    return rows.loc[[key for key in keys if key in rows.index]].reset_index(drop=True)
+    recorded = [run for run in study.runs if run.key in rows.index]
+    rows = rows.loc[[run.key for run in recorded]].reset_index(drop=True)
+    # A point may have got another name since.
+    return rows.assign(point=[run.point for run in recorded])
 
 
 def trajectories(study: Study, results: Path) -> pd.DataFrame:
