@@ -163,9 +163,11 @@ class Settings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         """Those that ``summary.json`` holds, whose lists are tuples here."""
-        plain: dict[str, Any] = dict(values)
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**plain | lists)
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)
 
     def model_options(self, *, gated: bool | None = None) -> dict[str, Any]:
         """Keyword arguments of the model's builder; with the gates of the method by default."""
