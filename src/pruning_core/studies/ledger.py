@@ -57,6 +57,7 @@ class Claim:
         text: the claim, in its author's terms.
         source: where it stands.
         published: the number that was published, if there is one.
+        declared: whether the claim was written down before the runs that decide it.
         conditions: all have to be met.
     """
 
@@ -65,6 +66,7 @@ class Claim:
     source: str
     conditions: tuple[Condition, ...]
     published: str = ""
+    declared: str = "before its runs"
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def decided(root: Path, studies: Collection[str] = ()) -> list[dict[str, Any]]:
                 "text": claim.text,
                 "source": claim.source,
                 "published": claim.published,
+                "declared": claim.declared,
                 "verdict": verdict,
                 "conditions": [_told(finding) for finding in findings],
             }
@@ -139,7 +142,8 @@ def as_text(claims: Sequence[Mapping[str, Any]]) -> str:
     """Claims as :func:`decided` gives them, for people."""
     lines = []
     for claim in claims:
-        lines.append(f"{claim['verdict'].upper()}: {claim['text']} ({claim['source']})")
+        origin = f"{claim['source']}; declared {claim['declared']}"
+        lines.append(f"{claim['verdict'].upper()}: {claim['text']} ({origin})")
         if claim["published"]:
             lines.append(f"    published: {claim['published']}")
         for condition in claim["conditions"]:

@@ -39,16 +39,21 @@ def operating_points(root: Path) -> pd.DataFrame:
     curve.
     """
     points = []
-    for name in names(root / "studies"):
-        rows = measures(table(load_study(name, root / "studies"), root / "results"))
+    studies = [load_study(name, root / "studies") for name in names(root / "studies")]
+    seen = set()
+    # The largest first, to name a point that several studies share.
+    for study in sorted(studies, key=lambda study: -len(study.points)):
+        rows = measures(table(study, root / "results"))
         if not len(rows):
             continue
         rows = rows.loc[(rows["split"] == "test") & (rows["dataset"] == "mnist")]
         for point, runs in rows.groupby("point", sort=False):
-            if len(runs) < SEEDS:
+            key = tuple(runs["run"])
+            if len(runs) < SEEDS or key in seen:
                 continue
+            seen.add(key)
             common = {
-                "study": name,
+                "study": study.name,
                 "point": str(point),
                 "model": runs["model"].iloc[0],
                 "method": runs["method"].iloc[0],
