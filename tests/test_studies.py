@@ -136,6 +136,10 @@ def test_the_record_belongs_to_the_declaration(path: Path) -> None:
     assert epochs.to_dict() == dict(zip(rows["run"], rows["epochs"], strict=True))
 
 
+def test_the_record_is_small_enough_to_keep() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "results").iterdir()) < 15_000_000
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
