@@ -76,9 +76,10 @@ def run_study(
 
 
 def unfinished(study: Study, root: Path) -> list[Run]:
-    """Runs that ``results/`` does not hold."""
+    """Runs that ``results/`` does not hold: one seed of every point before the next."""
     recorded = set(table(study, root / "results")["run"])
-    return [run for run in study.runs if run.key not in recorded]
+    missing = (run for run in study.runs if run.key not in recorded)
+    return sorted(missing, key=lambda run: run.settings.seed)
 
 
 def execute(run: Run, folder: Path) -> Finding | None:
