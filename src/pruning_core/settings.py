@@ -227,6 +227,10 @@ there for 40 and 50; LeNet-300-100's of halo and of l0 lie between two that ran 
 """
 
 
+_LENET_5_EPOCHS = 20
+"""Of the methods without a line for LeNet-5 above."""
+
+
 def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settings:
     """The settings that are recommended for a model and a method.
 
@@ -247,6 +251,8 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
         raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
     base = replace(base, **_BY_METHOD.get(method, {}))
     base = replace(base, **_BY_MODEL_AND_METHOD.get((model, method), {}))
+    if model == "lenet-5" and (model, method) not in _BY_MODEL_AND_METHOD:
+        changes.setdefault("epochs", _LENET_5_EPOCHS)
     # The parts of a run keep their shares of it.
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
