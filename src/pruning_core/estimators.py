@@ -202,7 +202,7 @@ class ExactSum(_ScoreFunction):
     """Σ_ξ p(ξ | θ) L(ξ) over all 2ⁿ masks, the same mask for every example of the batch.
 
     Raises:
-        ValueError: on :meth:`backward`, if the model has more than ``MAX_EXACT_UNITS`` units.
+        ValueError: on ``backward``, if the model has more than ``MAX_EXACT_UNITS`` units.
     """
 
     unbiased = True

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 PULL_LIMIT = 1e3
-"""∂P/∂λ is limited to so many times ψ: λ still rests where it would, and no step is infinite."""
+"""∂P/∂λ is limited to so many times ψ; λ still rests where it would, and no step is infinite."""
 
 
 def optimal_coefficient(weight: Tensor, xi: float, psi: float) -> Tensor:

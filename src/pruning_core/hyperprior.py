@@ -43,7 +43,7 @@ class HyperPrior(ABC):
 
     @property
     def price(self) -> float:
-        """cost(1) − cost(0) in nats: what a unit that is certainly kept must be worth."""
+        """What a unit that is certainly kept must be worth, cost(1) − cost(0), in nats."""
         ends = self.cost(torch.tensor([0.0, 1.0], dtype=torch.float64))
         return float(ends[1] - ends[0])
 

@@ -128,7 +128,7 @@ class Bridge(Penalty):
 
 
 Group = list[tuple[Tensor, int]]
-"""Tensors and a dimension of each: their k-th slices along it are the k-th group together."""
+"""Tensors and a dimension of each; their k-th slices along it are the k-th group together."""
 
 
 class GroupLasso:

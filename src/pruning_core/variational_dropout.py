@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruning_core.metrics import weighted_layers
 
 LOG_ALPHA_LIMIT = 3.0
-"""Weights with log α above it carry no signal: their noise has 20 times their own power."""
+"""Weights with log α above it carry no signal; their noise has 20 times their own power."""
 
 
 class VariationalDropout(nn.Module):

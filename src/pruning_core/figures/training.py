@@ -1,4 +1,4 @@
-"""The book's figures: one style, one colour-blind-safe palette, readable on a phone."""
+"""A network that prunes itself: its probabilities, pixels, cost and mistakes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-KEPT, REMOVED, DENSE = sns.color_palette("colorblind")[0], "#c8875b", "#555555"
-
-STYLE: Any = {
-    "figure.dpi": 85,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-}
+from pruning_core.figures.style import DENSE, KEPT, REMOVED, STYLE
 
 
 def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) -> Figure:
