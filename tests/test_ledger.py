@@ -41,7 +41,7 @@ def recorded(tmp_path: Path) -> Recorded:
         found = {
             run.key: (
                 summary(run.settings.seed, errors[run.point], weights),
-                [{"epoch": 1, "architecture": [784, 300, 100]}],
+                [{"epoch": 1, "architecture": [784, 300, 100], "weights_kept": weights}],
             )
             for run in study.runs
             if run.settings.seed < len(errors[run.point])

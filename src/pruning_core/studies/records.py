@@ -12,13 +12,11 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.export import write_atomically
+from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import Run, Study, StudyError
 
+_COUNTED = ("weights_kept", "weights_total", "macs", "macs_dense")
 _MEASURED = (
-    "weights_kept",
-    "weights_total",
-    "macs",
-    "macs_dense",
     "test_error_percent",
     "best_test_error_percent",
     "undecided",
@@ -26,8 +24,10 @@ _MEASURED = (
     "stochastic_test_error_percent",
     "deterministic_test_error_percent",
     "seconds",
-    "device",
 )
+_CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
+_VERSIONS = ("pruning-core", "torch", "torch-pruning", "commit")
+_NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")
 
 
 def table(study: Study, results: Path) -> pd.DataFrame:
@@ -71,14 +71,10 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
     runs = {run.key: run for run in study.runs}
     rows = pd.DataFrame(
         [row(runs[key], summary, trajectory) for key, (summary, trajectory) in found.items()]
-    )
+    ).astype(dict.fromkeys((*_MEASURED, *_CURVE), float))
     epochs = pd.DataFrame(
-        [
-            {"run": key} | _columns(epoch)
-            for key, (_, trajectory) in found.items()
-            for epoch in trajectory
-        ]
-    )
+        [_epoch(key, epoch) for key, (_, trajectory) in found.items() for epoch in trajectory]
+    ).astype(dict.fromkeys(_NOTED, float))
     before, paths_before = table(study, results), trajectories(study, results)
     rows = _joined(before, rows, list(runs))
     epochs = _joined(paths_before, epochs, list(runs))
@@ -91,7 +87,7 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
 def row(
     run: Run, summary: Mapping[str, Any], trajectory: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What the table keeps of a run.
+    """What the table keeps of a run; what its method does not measure is left empty.
 
     ``training_macs_percent`` is the mean over the epochs of what a forward pass cost in them,
     beside the dense network's; the first epoch is dense.
@@ -99,6 +95,7 @@ def row(
     sizes = [summary["architecture_dense"], *(epoch["architecture"] for epoch in trajectory)]
     costs = [multiply_accumulates(size) for size in sizes[: len(trajectory)]]
     settings, versions = summary["settings"], summary["versions"]
+    curve = summary.get("sparsity_curve", {})
     kept = summary["weights_kept"] / summary["weights_total"]
     return {
         "run": run.key,
@@ -109,21 +106,29 @@ def row(
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
         "training_macs_percent": round(100 * sum(costs) / (len(costs) * costs[0]), 4),
-        **{name: summary[name] for name in _MEASURED if name in summary},
-        **{f"error_at_{z}": error for z, error in summary.get("sparsity_curve", {}).items()},
-        **{name: version for name, version in versions.items() if name != "python"},
+        **{name: summary[name] for name in _COUNTED},
+        **{name: summary.get(name) for name in _MEASURED},
+        **{name: curve.get(name.removeprefix("error_at_")) for name in _CURVE},
+        "device": summary["device"],
+        **{name: versions.get(name) for name in _VERSIONS},
         "command": run.command,
         "settings": json.dumps(settings),
     }
 
 
-def _columns(epoch: Mapping[str, Any]) -> dict[str, Any]:
+def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
     """What was noted after an epoch, as plain columns."""
-    plain = dict(epoch)
-    if "undecided" in epoch:
-        plain["undecided"] = sum(epoch["undecided"].values())
-        plain["theta"] = json.dumps(epoch["theta"])
-    return plain
+    numbers = {name: noted.get(name) for name in _NOTED}
+    if "undecided" in noted:
+        numbers["undecided"] = sum(noted["undecided"].values())
+    return {
+        "run": key,
+        "epoch": noted["epoch"],
+        "architecture": noted["architecture"],
+        "weights_kept": noted["weights_kept"],
+        **numbers,
+        "theta": json.dumps(noted.get("theta", {})),
+    }
 
 
 def multiply_accumulates(architecture: Sequence[int]) -> int:
