@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from pruning_core.hyperprior import HYPER_PRIORS, Beta, Fixed, Flattening, HyperPrior
+from pruning_core.hyperprior import HYPER_PRIORS, Beta, Fixed, Flattening, HyperPrior, resting_theta
 
 LEARNED = [
     Flattening(0.1),
@@ -235,3 +235,11 @@ def test_a_fixed_pi_must_be_inside_the_interval(pi: float) -> None:
 def test_beta_refuses_parameters_below_one(a: float, b: float) -> None:
     with pytest.raises(ValueError, match=rf"Beta\({a}, {b}\)"):
         Beta(a, b)
+
+
+@pytest.mark.parametrize("prior", [Flattening(4.0), Fixed(0.02), Beta(1.0, 20.0), Beta(2.0, 9.0)])
+@pytest.mark.parametrize("worth", [-30.0, 1.0, 3.9, 4.1, 8.0, 40.0])
+def test_theta_rests_where_cost_less_worth_is_smallest(prior: HyperPrior, worth: float) -> None:
+    theta = torch.linspace(0, 1, 100_001, dtype=torch.float64)
+    best = float(theta[(prior.cost(theta) - worth * theta).argmin()])
+    assert float(resting_theta(prior, double(worth))) == pytest.approx(best, abs=2e-5)

@@ -173,6 +173,26 @@ def beta_of_price(price: float) -> Beta:
     return Beta(1.0, math.exp(low))
 
 
+def resting_theta(prior: HyperPrior, worth: Tensor) -> Tensor:
+    """Where θ comes to rest: the minimiser of cost(θ) − worth · θ over [0, 1], elementwise.
+
+    The costs are convex or straight, so the minimum is where the slope passes the worth. A unit
+    worth exactly its price, under a straight cost, is given 0. A θ within 10⁻⁶ of an end counts
+    as that end.
+
+    Args:
+        prior: the hyper-prior that sets the cost.
+        worth: what the unit is worth, in nats.
+    """
+    low = torch.zeros_like(worth, dtype=torch.float64)
+    high = torch.ones_like(low)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = prior.slope(middle) < worth
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return torch.where(high <= _INSIDE, 0.0, torch.where(low >= 1 - _INSIDE, 1.0, high))
+
+
 HYPER_PRIORS: dict[str, Callable[[float], HyperPrior]] = {
     "flattening": Flattening,
     "fixed": lambda price: Fixed(1 / (1 + math.exp(price))),

@@ -1,0 +1,139 @@
+"""Tiny models exactly: every expectation over the gates as a sum over all their settings.
+
+With n gates there are 2ⁿ masks. A *table* holds the loss of each of them, the negative
+log-likelihood L(ξ) in nats over the training set, in the order of :func:`masks`; everything else
+about fixed weights follows from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pruning_core.estimators import MAX_EXACT_UNITS, Losses
+from pruning_core.gates import BernoulliGate
+
+
+def masks(num_gates: int) -> Tensor:
+    """All settings of the gates, float64, shape (2ⁿ, n); the last gate changes fastest.
+
+    Raises:
+        ValueError: unless ``num_gates`` is from 1 to ``MAX_EXACT_UNITS``.
+    """
+    if not 1 <= num_gates <= MAX_EXACT_UNITS:
+        raise ValueError(f"{num_gates} gates; from 1 to {MAX_EXACT_UNITS} were expected")
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return torch.cartesian_prod(*[ends] * num_gates).reshape(-1, num_gates)
+
+
+@torch.no_grad()
+def loss_table(gates: Sequence[BernoulliGate], losses: Losses) -> Tensor:
+    """L(ξ) for every mask, in nats over the examples, float64, shape (2ⁿ,).
+
+    Args:
+        gates: all gates of the model.
+        losses: evaluates the model and returns the loss of each example, shape (N,).
+    """
+    sizes = [gate.num_units for gate in gates]
+    table = []
+    for mask in masks(sum(sizes)):
+        values = torch.split(mask.to(gates[0].theta).unsqueeze(0), sizes, dim=1)
+        table.append(_held_loss(list(gates), list(values), losses))
+    return torch.stack(table)
+
+
+def regression_table(inputs: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
+    """L(ξ) of the regression y = Σ_i ξ_i w_i x_i + noise of unit variance; shape (2ⁿ,), in nats.
+
+    Args:
+        inputs: shape (N, n).
+        weights: shape (n,).
+        targets: shape (N,).
+    """
+    residuals = targets - (masks(weights.numel()) * weights) @ inputs.T
+    return (residuals**2 + math.log(2 * math.pi)).sum(1) / 2
+
+
+def probabilities(theta: Tensor) -> Tensor:
+    """The probability of every mask when the gates are independent; shape (…, n) to (…, 2ⁿ)."""
+    all_masks = masks(theta.shape[-1])
+    return torch.where(all_masks == 1, theta.unsqueeze(-2), 1 - theta.unsqueeze(-2)).prod(-1)
+
+
+def expectation(table: Tensor, theta: Tensor) -> Tensor:
+    """E[L(ξ)] for independent gates ξ_i ~ Bernoulli(θ_i); θ of shape (…, n), result (…)."""
+    return probabilities(theta) @ table
+
+
+def differences(table: Tensor, theta: Tensor) -> Tensor:
+    """E[L | ξ_i = 1] − E[L | ξ_i = 0] for every gate, shape (…, n): minus what it is worth."""
+    columns = []
+    for i in range(theta.shape[-1]):
+        on, off = theta.clone(), theta.clone()
+        on[..., i], off[..., i] = 1.0, 0.0
+        columns.append(expectation(table, on) - expectation(table, off))
+    return torch.stack(columns, -1)
+
+
+def projected_descent(
+    table: Tensor, log_gamma: float, start: Tensor, step: float, steps: int
+) -> Tensor:
+    """The path of θ ← clip(θ − step · ∂J/∂θ, 0, 1) with J = E[L] + log γ Σ θ.
+
+    Args:
+        table: losses of the masks, shape (2ⁿ,).
+        log_gamma: price of a unit in nats.
+        start: first θ, shape (…, n).
+        step: of the descent, per nat.
+        steps: how many.
+
+    Returns:
+        θ before the first and after every step, shape (steps + 1, …, n).
+    """
+    path = [start]
+    for _ in range(steps):
+        slope = differences(table, path[-1]) + log_gamma
+        path.append((path[-1] - step * slope).clamp(0, 1))
+    return torch.stack(path)
+
+
+def log_evidence(table: Tensor, pi: Tensor) -> Tensor:
+    """log Σ_ξ p(ξ | π) e^{−L(ξ)}, the log evidence in nats; π of shape (…, n), result (…)."""
+    return torch.logsumexp(probabilities(pi).log() - table, -1)
+
+
+def posterior(table: Tensor, pi: Tensor) -> Tensor:
+    """p(ξ | data) of every mask, shape (…, n) to (…, 2ⁿ)."""
+    return torch.softmax(probabilities(pi).log() - table, -1)
+
+
+def elbo(table: Tensor, theta: Tensor, pi: Tensor) -> Tensor:
+    """The evidence lower bound −E[L] − Σ_i KL(θ_i ‖ π_i) in nats; shapes (…, n) to (…)."""
+    divergence = (
+        torch.xlogy(theta, theta / pi)
+        + torch.special.xlog1py(1 - theta, -theta)
+        - torch.special.xlog1py(1 - theta, -pi)
+    )
+    return -expectation(table, theta) - divergence.sum(-1)
+
+
+def mean_field(table: Tensor, pi: Tensor, sweeps: int = 200) -> Tensor:
+    """A θ that no change of a single θ_i improves the bound of, by coordinate ascent; shape (n,).
+
+    Each coordinate has its maximum where logit θ_i = logit π_i + worth_i.
+    """
+    theta = pi.clone()
+    for _ in range(sweeps):
+        for i in range(theta.numel()):
+            theta[i] = torch.sigmoid(torch.logit(pi[i]) - differences(table, theta)[i])
+    return theta
+
+
+def _held_loss(gates: list[BernoulliGate], values: list[Tensor], losses: Losses) -> Tensor:
+    if not gates:
+        return losses().double().sum()
+    with gates[0].hold(values[0]):
+        return _held_loss(gates[1:], values[1:], losses)
