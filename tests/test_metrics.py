@@ -1,21 +1,33 @@
 """Tests of pruning_core.metrics: the counts are those of the published tables."""
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
-from pruning_core.export import export
+from pruning_core.export import export, save_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import (
     architecture,
+    codebook_factor,
+    count_bytes,
     count_macs,
+    count_sparse_bytes,
     count_weights,
     error_percent,
     evaluating,
+    forward_seconds,
+    macs_by_layer,
+    position_bits,
     predictions,
+    weighted_layers,
 )
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.sparsity import prune_
 
 IMAGE = torch.zeros(1, 1, 28, 28)
 
@@ -153,3 +165,42 @@ def test_counting_leaves_no_trace_on_the_model() -> None:
     count_macs(model, IMAGE)
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_macs_by_layer_add_up_and_name_the_layers() -> None:
+    model = lenet_5(gated=False)
+    by_layer = macs_by_layer(model, IMAGE)
+    assert list(by_layer) == ["conv1", "conv2", "fc1", "fc2"]
+    assert by_layer["fc2"] == 500 * 10 + 10
+    assert sum(by_layer.values()) == count_macs(model, IMAGE)
+
+
+def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:
+    model = lenet_300_100(gated=False)
+    save_model(model, tmp_path)
+    assert count_bytes(model) == (tmp_path / "model.safetensors").stat().st_size
+
+
+def test_sparse_bytes_are_those_of_scipy() -> None:
+    model = prune_(lenet_300_100(gated=False), 90.0)
+    expected = 4 * 410
+    for layer in weighted_layers(model):
+        matrix = csr_array(layer.weight.detach().numpy())
+        expected += matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    assert count_sparse_bytes(model) == expected
+
+
+def test_position_bits_are_exact_where_they_can_be_counted() -> None:
+    assert position_bits(20, 7) == pytest.approx(math.log2(math.comb(20, 7)))
+    assert position_bits(20, 0) == pytest.approx(0)
+
+
+def test_forward_seconds_are_positive_and_keep_the_mode() -> None:
+    model = lenet_300_100((5, 5), gated=False).train()
+    assert 0 < forward_seconds({"small": model}, IMAGE, rounds=2)["small"] < 10
+    assert model.training
+
+
+def test_a_codebook_counts_itself() -> None:
+    assert codebook_factor(1000, 1000, 0, 32) < 1
+    assert codebook_factor(10**9, 10**8, 4, 4) == pytest.approx(40, rel=1e-4)

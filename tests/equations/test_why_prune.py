@@ -1,0 +1,97 @@
+"""The chapter on counts, against other counters and enumeration."""
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from scipy.stats import binom
+from torch.utils.flop_counter import FlopCounterMode
+
+from pruning_core.metrics import (
+    codebook_factor,
+    count_macs,
+    count_sparse_bytes,
+    count_weights,
+    position_bits,
+    weighted_layers,
+)
+from pruning_core.models import build_model, lenet_300_100
+from pruning_core.sparsity import make_permanent_, prune_
+
+IMAGE = torch.zeros(1, 1, 28, 28)
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
+def test_eq_count_layer(name: str) -> None:
+    """PyTorch's own counter, which counts two operations for each product and none for biases."""
+    model = build_model(name, gated=False).eval()
+    outputs: list[int] = []
+    for layer in weighted_layers(model):
+        layer.register_forward_hook(lambda *call: outputs.append(call[2].numel()))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(IMAGE)
+    products, biases = counter.get_total_flops() // 2, sum(outputs)
+    assert count_macs(model, IMAGE) == products + biases
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_prop_quadratic(share: float) -> None:
+    """Units are taken from the matrices by index, and what is left is counted."""
+    sizes = (784, 300, 100, 10)
+    kept = [torch.arange(n) < share * n for n in sizes[:-1]] + [torch.ones(10, dtype=torch.bool)]
+    matrices = [torch.ones(m, n) for n, m in pairwise(sizes)]
+    left = sum(
+        matrix[rows][:, columns].numel()
+        for matrix, (columns, rows) in zip(matrices, pairwise(kept), strict=True)
+    )
+    assert left == round(share**2 * (784 * 300 + 300 * 100) + share * 100 * 10)
+
+
+@pytest.mark.parametrize("zeros", [0.0, 60.0, 99.0])
+def test_eq_count_csr(zeros: float) -> None:
+    """scipy's arrays, measured."""
+    model = make_permanent_(prune_(lenet_300_100(gated=False), zeros))
+    total = 4 * (300 + 100 + 10)
+    for layer in weighted_layers(model):
+        matrix = csr_array(layer.weight.detach().numpy())
+        total += matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    assert count_sparse_bytes(model) == total
+
+
+def test_eq_count_row() -> None:
+    """Rows of random zeros are drawn and those without any weight counted."""
+    share, inputs, rows = 0.2, 15, 200_000
+    empty = (np.random.default_rng(0).random((rows, inputs)) >= share).all(1).mean()
+    expected = (1 - share) ** inputs
+    error = np.sqrt(expected * (1 - expected) / rows)
+    assert abs(empty - expected) < 4 * error
+
+
+def test_eq_count_bits() -> None:
+    """Every weight is written as a string of bits, and the string is measured."""
+    index_bits, code_bits, weights, kept = 5, 4, 400, 40
+    gaps = np.full(kept, weights // kept - 1)  # evenly spread, so that every gap fits
+    codes = np.arange(kept) % 2**code_bits
+    text = "".join(f"{g:0{index_bits}b}{c:0{code_bits}b}" for g, c in zip(gaps, codes, strict=True))
+    book = 32 * 2**code_bits
+    found = codebook_factor(weights, kept, index_bits, code_bits)
+    assert 32 * weights / (len(text) + book) == pytest.approx(found)
+
+
+def test_prop_positions() -> None:
+    """All placements are listed; and the most likely count of a binomial bounds their number."""
+    listed = sum(1 for _ in combinations(range(12), 4))
+    assert 2 ** position_bits(12, 4) == pytest.approx(listed)
+    for weights, kept in ((200, 10), (5000, 1700)):
+        share = kept / weights
+        entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+        slack = weights * entropy - position_bits(weights, kept)
+        assert 0 <= slack <= np.log2(weights + 1)
+        assert slack == pytest.approx(-np.log2(binom.pmf(kept, weights, share)), abs=1e-6)
+
+
+def test_def_counts() -> None:
+    """LeNet-300-100 by hand: products of neighbouring sizes."""
+    assert count_weights(lenet_300_100(gated=False)) == 784 * 300 + 300 * 100 + 100 * 10
