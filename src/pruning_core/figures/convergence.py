@@ -1,0 +1,145 @@
+"""When a unit cannot come back: its flow, its region of attraction, and premature pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from pruning_core.dynamics import Bounds, OneUnit
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+
+Array = NDArray[np.float64]
+_LINES = ("-", "--", "-.", ":")
+
+
+def phase_portrait(unit: OneUnit, starts: Array, duration: float = 60.0) -> Figure:
+    """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
+
+    Args:
+        unit: whose flow is drawn.
+        starts: θ(0) and w(0) of each, shape (k, 2).
+        duration: of each trajectory.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.3), layout="constrained")
+        axis = figure.subplots()
+        top = 2.2 * unit.bounds.saddle[1]
+        _shade(axis, unit.bounds, top)
+        thetas, weights = unit.integrate(*starts.T, duration=duration, steps=3000)
+        for theta, weight in zip(thetas.T, weights.T, strict=True):
+            colour = REMOVED if theta[-1] == 0 else KEPT
+            axis.plot(theta, weight, color=colour, lw=1.3)
+            axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
+            _arrow(axis, theta, weight, colour)
+        axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
+        axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
+        for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
+            axis.plot([], [], color=colour, label=label)
+        axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=10)
+    return figure
+
+
+def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[float]) -> Figure:
+    """The edge of the region of attraction for several prices and for several weight decays.
+
+    Args:
+        bounds: what stays fixed.
+        prices: log γ, left panel.
+        decays: λ, right panel.
+    """
+    left = [(Bounds(p, bounds.kappa, bounds.decay, bounds.theta_rate), f"{p:g}") for p in prices]
+    right = [
+        (Bounds(bounds.log_gamma, bounds.kappa, d, bounds.theta_rate), f"{d:g}") for d in decays
+    ]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.2, 3.2), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        theta = np.array([0.0, 1.0])
+        for axis, cases, title in zip(axes, (left, right), ("log γ", "λ"), strict=True):
+            for (case, label), line in zip(cases, _LINES, strict=False):
+                colour = PALETTE[_LINES.index(line)]
+                axis.plot(theta, _edge(case, theta), color=colour, ls=line, lw=2, label=label)
+                axis.plot(*case.saddle, "s", color=colour, ms=6)
+            axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ")
+            axis.legend(title=title)
+        axes[0].set(title=f"λ = {bounds.decay:g}", ylabel="‖w‖")
+        axes[1].set(title=f"log γ = {bounds.log_gamma:g}")
+    return figure
+
+
+def too_fast(paths: Mapping[float, tuple[Array, Array]], duration: float, price: float) -> Figure:
+    """θ and the worth of one unit over time, for several speeds of θ.
+
+    Args:
+        paths: by speed η, θ and the worth in nats at equal times, shape (steps + 1,) each.
+        duration: from the first to the last of these times.
+        price: of the unit, log γ in nats.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.4), layout="constrained")
+        axes = figure.subplots(2, sharex=True)
+        for (rate, path), line in zip(paths.items(), _LINES, strict=False):
+            for axis, values in zip(axes, path, strict=True):
+                times = np.linspace(0, duration, len(values))
+                colour = PALETTE[_LINES.index(line)]
+                axis.plot(times, values, color=colour, ls=line, lw=2, label=f"η = {rate:g}")
+        axes[1].axhline(price, color=DENSE, lw=1)
+        axes[1].annotate(
+            "price", (duration, price), (-4, 3), textcoords="offset points", ha="right"
+        )
+        axes[0].set(ylabel="θ", ylim=(-0.03, 1.03))
+        axes[1].set(ylabel="worth (nats)", xlabel="time", xlim=(0, duration))
+        axes[0].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.3), fontsize=10)
+    return figure
+
+
+def survivors(fates: Mapping[str, Array]) -> Figure:
+    """Share of the units with θ ≥ 1/2 at every step, a line a variant of the step on θ.
+
+    Args:
+        fates: by label, θ of all units at every step, shape (steps + 1, units).
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        axis = figure.subplots()
+        for (label, theta), line in zip(fates.items(), _LINES, strict=False):
+            share = 100 * (theta >= 0.5).mean(1)
+            colour = PALETTE[_LINES.index(line)]
+            axis.plot(share, color=colour, ls=line, lw=2, label=label)
+        axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.36), fontsize=10)
+    return figure
+
+
+def _edge(bounds: Bounds, theta: Array) -> Array:
+    return bounds.largest_norm - bounds.kappa / bounds.mu * theta
+
+
+def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
+    theta = np.linspace(0.0, 1.0, 201)
+    edge = _edge(bounds, theta).clip(min=0)
+    triangle = bounds.saddle[1] - theta / np.sqrt(bounds.theta_rate)
+    theta_star, norm_star = bounds.saddle
+    axis.fill_between(theta, edge, color="#dddddd", lw=0, label="whole region")
+    axis.plot(theta, _edge(bounds, theta), color="#777777", lw=1.5)
+    box = Rectangle((0, 0), theta_star, norm_star, label="box")
+    box.set(facecolor="none", edgecolor="black", hatch="//", linewidth=1, alpha=0.5)
+    axis.add_patch(box)
+    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle (λ = 0)")
+    axis.set_ylim(0, top)
+
+
+def _arrow(axis: Axes, theta: Array, weight: Array, colour: str | tuple[float, ...]) -> None:
+    """In the direction of time, halfway along the trajectory as drawn."""
+    length = np.concatenate([[0.0], np.hypot(np.diff(theta), np.diff(weight)).cumsum()])
+    middle = int(np.searchsorted(length, 0.45 * length[-1])) + 1
+    tail, head = (theta[middle - 1], weight[middle - 1]), (theta[middle], weight[middle])
+    style = {"arrowstyle": "-|>", "color": colour, "lw": 0, "mutation_scale": 13}
+    axis.annotate("", head, tail, arrowprops=style)
