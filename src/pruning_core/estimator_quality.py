@@ -1,0 +1,111 @@
+"""Bias, noise and cost of the estimators of ∂J/∂θ on a network small enough for the exact sum."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruning_core.data import Dataset
+from pruning_core.estimators import Estimator
+from pruning_core.gates import named_gates
+from pruning_core.models import lenet_300_100
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of one estimator, relative to the norm of the exact gradient.
+
+    Attributes:
+        bias: norm of (mean of the draws − exact gradient).
+        error: standard error of that mean, below which a bias cannot be seen.
+        noise: root of the summed variances of one draw.
+        milliseconds: for one draw.
+    """
+
+    bias: float
+    error: float
+    noise: float
+    milliseconds: float
+
+
+def small_network(
+    data: Dataset, hidden: Sequence[int] = (8, 4), *, examples: int = 20_000, seed: int = 0
+) -> nn.Sequential:
+    """A network with few gates, halfway through learning, its θ spread over [0.2, 0.8].
+
+    Args:
+        data: images and labels it learns from.
+        hidden: units of the two hidden layers, each with a gate.
+        examples: it sees, once each.
+        seed: of everything random here.
+    """
+    torch.manual_seed(seed)
+    model = lenet_300_100(hidden)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for index in torch.randperm(examples).split(128):
+        optimizer.zero_grad()
+        F.cross_entropy(model(data.train_images[index]), data.train_labels[index]).backward()
+        optimizer.step()
+    for gate in named_gates(model).values():
+        gate.theta.data.uniform_(0.2, 0.8)
+    return model
+
+
+def theta_gradient(
+    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor
+) -> Tensor:
+    """One estimate of the gradient of the mean loss in θ, of all gates; shape (n,).
+
+    Args:
+        model: with gates, whose estimator is replaced.
+        estimator: of the gradient.
+        images: shape (N, …).
+        labels: int64, shape (N,).
+    """
+    gates = list(named_gates(model).values())
+    model.zero_grad()
+    for gate in gates:
+        gate.theta.grad, gate.estimator = None, estimator
+    estimator.backward(
+        gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
+    )
+    return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
+
+
+def quality(
+    model: nn.Module,
+    estimator: Estimator,
+    images: Tensor,
+    labels: Tensor,
+    exact: Tensor,
+    draws: int = 1000,
+) -> Quality:
+    """Compare draws of an estimator with the exact gradient; see :func:`theta_gradient`.
+
+    Args:
+        model: with gates, whose estimator is replaced.
+        estimator: of the gradient.
+        images: shape (N, …).
+        labels: int64, shape (N,).
+        exact: the gradient that :class:`pruning_core.ExactSum` finds, shape (n,).
+        draws: at least 2.
+    """
+    started = time.perf_counter()
+    found = noisy_gradients(model, estimator, images, labels, draws)
+    seconds = time.perf_counter() - started
+    scale = float(exact.norm())
+    noise = float(found.std(0).norm()) / scale
+    bias = float((found.mean(0) - exact).norm()) / scale
+    return Quality(bias, noise / draws**0.5, noise, 1000 * seconds / draws)
+
+
+def noisy_gradients(
+    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor, draws: int
+) -> Tensor:
+    """Independent estimates of the gradient in θ; shape (``draws``, n)."""
+    return torch.stack([theta_gradient(model, estimator, images, labels) for _ in range(draws)])

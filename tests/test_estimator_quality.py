@@ -1,0 +1,47 @@
+"""Tests of pruning_core.estimator_quality, on the small network of the chapter."""
+
+import pytest
+import torch
+from torch import nn
+
+from pruning_core.data import Dataset
+from pruning_core.estimator_quality import quality, small_network, theta_gradient
+from pruning_core.estimators import Estimator, ExactSum, IntegratedGates, StraightThrough
+from pruning_core.gates import named_gates
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(512, 1, 28, 28, generator=generator)
+    labels = (images.flatten(1)[:, :10]).argmax(1)
+    return Dataset("random", "test", 10, images, labels, images[:10], labels[:10])
+
+
+@pytest.fixture(scope="module")
+def model(data: Dataset) -> nn.Module:
+    return small_network(data, (3, 2), examples=512)
+
+
+def test_theta_is_spread_and_the_network_repeats(data: Dataset, model: nn.Module) -> None:
+    theta = torch.cat([gate.theta.detach() for gate in named_gates(model).values()])
+    assert 0.2 <= float(theta.min()) < float(theta.max()) <= 0.8
+    again = small_network(data, (3, 2), examples=512)
+    assert torch.equal(again.state_dict()["fc1.weight"], model.state_dict()["fc1.weight"])
+
+
+def test_the_exact_sum_has_neither_bias_nor_noise(data: Dataset, model: nn.Module) -> None:
+    images, labels = data.train_images[:32], data.train_labels[:32]
+    exact = theta_gradient(model, ExactSum(), images, labels)
+    found = quality(model, ExactSum(), images, labels, exact, draws=3)
+    assert found.bias == pytest.approx(0, abs=1e-5)
+    assert found.noise == pytest.approx(0, abs=1e-5)
+    assert found.milliseconds > 0
+
+
+@pytest.mark.parametrize("estimator", [StraightThrough(), IntegratedGates()])
+def test_error_is_that_of_the_mean(data: Dataset, model: nn.Module, estimator: Estimator) -> None:
+    images, labels = data.train_images[:32], data.train_labels[:32]
+    exact = theta_gradient(model, ExactSum(), images, labels)
+    found = quality(model, estimator, images, labels, exact, draws=25)
+    assert found.error == pytest.approx(found.noise / 5)
