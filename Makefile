@@ -79,7 +79,7 @@ unit: $(READY) _build/built ## pytest, with the browser tests of the built book 
 	$(BIN)/pytest -n 2 --dist loadfile
 
 nbval: $(READY) ## run the notebooks again and compare the outputs tagged nbval-check-output
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with=tests/nbval-sanitize.cfg $(NOTEBOOKS)
 
 clean: ## remove the built book and the caches, but neither .venv nor runs
