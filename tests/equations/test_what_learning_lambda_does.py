@@ -1,6 +1,7 @@
 """The chapter on what learning λ does, against minimisation, differentiation and an ODE solver."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def bridge_minimum(z: float, scale: float) -> float:
         return 0.5 * (w - z) ** 2 + scale * w ** (1 / 3)
 
     edges = torch.linspace(0, z, 201, dtype=torch.float64).tolist()
-    found = [
+    found: list[Any] = [
         minimize_scalar(objective, bounds=pair, method="bounded", options={"xatol": 1e-9})
         for pair in itertools.pairwise(edges)
     ]
@@ -40,7 +41,7 @@ def bridge_minimum(z: float, scale: float) -> float:
 @pytest.mark.parametrize("weight", [1e-4, 0.5, 30.0])
 def test_eq_lambda_marginal(weight: float, xi: float, psi: float) -> None:
     """Minimising over λ numerically finds the coefficient and the bridge."""
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda c: xi * weight / c**2 + psi * c, bounds=(1e-6, 1e4), options={"xatol": 1e-9}
     )
     w = torch.tensor(weight, dtype=torch.float64)
@@ -54,9 +55,10 @@ def test_eq_lambda_slope(weight: float, xi: float, psi: float) -> None:
     """ξ/λ*² and the bridge's slope are the finite difference of the numerical minimum over λ."""
 
     def least(w: float) -> float:
-        return minimize_scalar(
+        found: Any = minimize_scalar(
             lambda c: xi * w / c**2 + psi * c, bounds=(1e-6, 1e4), options={"xatol": 1e-10}
-        ).fun
+        )
+        return found.fun
 
     expected = (least(1.001 * weight) - least(0.999 * weight)) / (0.002 * weight)
     w = torch.tensor(weight, dtype=torch.float64)
