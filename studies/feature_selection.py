@@ -137,7 +137,7 @@ def proximal_fit(problem: Problem, build: Callable[[float], Penalty], strength: 
 def halo_fit(problem: Problem, strength: float) -> Tensor:
     """Weights and coefficients together; at their optimum P is the bridge of this strength."""
     step = step_size(problem)
-    model = nn.Linear(FEATURES, SEEDS, bias=False, dtype=torch.float64)
+    model = nn.Linear(FEATURES, len(problem.truth), bias=False, dtype=torch.float64)
     nn.init.zeros_(model.weight)
     price = strength / bridge_scale(1.0, 1.0)
     halo = Halo(model, price, price, floor=1e-2, proximal=True)
@@ -158,7 +158,7 @@ def chosen(problem: Problem, fits: list[Tensor]) -> Tensor:
     stacked = torch.stack(fits)
     predicted = torch.einsum("snp,ksp->ksn", problem.other_inputs, stacked)
     best = (predicted - problem.other_targets).square().mean(2).argmin(0)
-    return stacked[best, torch.arange(SEEDS)]
+    return stacked[best, torch.arange(len(best))]
 
 
 def judged(name: str, problem: Problem, weights: Tensor) -> list[dict[str, object]]:
@@ -174,7 +174,7 @@ def judged(name: str, problem: Problem, weights: Tensor) -> list[dict[str, objec
             "selected_irrelevant": int((selected & ~relevant)[seed].sum()),
             "support_exact": int((selected == relevant)[seed].all()),
         }
-        for seed in range(SEEDS)
+        for seed in range(len(weights))
     ]
 
 

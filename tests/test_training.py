@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pruning_core.callbacks import CHECKPOINT_FILE, Callback
+from pruning_core.callbacks import CHECKPOINT_FILE, Callback, HaloHistory
 from pruning_core.data import Dataset
 from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
@@ -725,3 +725,17 @@ def test_the_recommended_settings_are_the_defaults_and_scale_with_the_epochs() -
         recommended("lenet-5", "dense", log_gamma=(3.0,))
     with pytest.raises(ValueError, match=r"unknown settings \['lr'\]"):
         recommended("lenet-5", lr=1)
+
+
+def test_the_history_of_halo_ends_with_the_zeros_of_the_run(small: Dataset) -> None:
+    history = HaloHistory()
+    trainer = Trainer(recommended("lenet-300-100", "halo", epochs=2), small, [history])
+    trainer.fit()
+    assert len(history.sizes) == len(history.coefficients) == 2
+    assert history.sizes[0].shape == history.coefficients[0].shape == (266_610,)
+    last = history.sizes[-1]
+    # Biases are penalised too, but keep what they have.
+    assert int(last.count_nonzero()) >= trainer.summary()["weights_kept"]
+    assert float(history.coefficients[-1].max()) <= 1.0
+    with pytest.raises(ValueError, match="needs method='halo', not 'l1'"):
+        Trainer(recommended("lenet-300-100", "l1", epochs=1), small, [HaloHistory()]).fit()

@@ -1,4 +1,4 @@
-"""What looks at a run after every epoch: a progress bar, the checkpoint, the history of θ."""
+"""What looks at a run after every epoch: a progress bar, the checkpoint, what θ or λ have done."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pruning_core.export import write_atomically
 from pruning_core.gates import BernoulliGate
+from pruning_core.halo import Halo
 
 if TYPE_CHECKING:
     from pruning_core.training import Trainer
@@ -98,3 +99,26 @@ class ThetaHistory(Callback):
     def _gates(trainer: Trainer) -> dict[str, BernoulliGate]:
         modules = trainer.model.named_modules()
         return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
+
+
+class HaloHistory(Callback):
+    """Remembers |w| and λ of every penalised weight of a run by HALO, after every epoch.
+
+    The weights of the last epoch are those that the run ends with, zeros below the tolerance.
+
+    Attributes:
+        sizes: |w| after each epoch, in the order of λ; each of shape (n,).
+        coefficients: λ after each epoch; each of shape (n,).
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[Tensor] = []
+        self.coefficients: list[Tensor] = []
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        halo = getattr(trainer.method, "halo", None)
+        if not isinstance(halo, Halo):
+            raise ValueError(f"HaloHistory needs method='halo', not {trainer.settings.method!r}")
+        flat = torch.cat([w.detach().reshape(-1) for w in halo.weights])
+        self.sizes.append(flat.abs().cpu())
+        self.coefficients.append(halo.coefficients.detach().cpu().clone())

@@ -91,6 +91,11 @@ def normalised_coefficient(weight: Tensor, xi: float, psi: float) -> Tensor:
     return root
 
 
+def dose(psi: float, learning_rate: float, steps: int, momentum: float = 0.0) -> float:
+    """How far λ of an unused weight falls while SGD's rate falls to 0 along half a cosine."""
+    return psi * learning_rate * steps / (2 * (1 - momentum))
+
+
 class Halo(nn.Module):
     """The HALO penalty on a model's weights, with one learned coefficient λ for each.
 

@@ -1,11 +1,14 @@
-"""One weight under HALO: the path that it takes together with its coefficient."""
+"""One weight: its path together with its coefficient, and the risk of a thresholding rule."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.halo import Halo
+from pruning_core.penalties import Penalty
 
 
 def joint_path(
@@ -19,6 +22,7 @@ def joint_path(
     steps: int,
     ratio: float = 1.0,
     proximal: bool = True,
+    cosine: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Descent on ½(w − z)² + ξ|w|/λ² + ψλ in w and λ together, by :class:`pruning_core.Halo`.
 
@@ -32,6 +36,7 @@ def joint_path(
         steps: how many.
         ratio: learning rate of the coefficients over that of the weights.
         proximal: the weights' steps stop at exactly 0; otherwise they follow the subgradient.
+        cosine: both learning rates fall to 0 along half a cosine, as in training.
 
     Returns:
         w and λ, before the first step and after each; both of shape (steps + 1, n).
@@ -43,14 +48,40 @@ def joint_path(
     with torch.no_grad():
         w.copy_(torch.as_tensor(weight).expand(len(z)).reshape(-1, 1))
         c.copy_(torch.as_tensor(coefficient))
-    optimizer = torch.optim.SGD([{"params": w}, {"params": c, "lr": ratio * step}], step)
+    optimizer = torch.optim.SGD([{"params": w}, {"params": c}], step)
     weights, coefficients = [w.detach().flatten().clone()], [c.detach().clone()]
-    for _ in range(steps):
+    for k in range(steps):
+        rate = step * 0.5 * (1 + math.cos(math.pi * k / steps)) if cosine else step
+        for group, factor in zip(optimizer.param_groups, (1.0, ratio), strict=True):
+            group["lr"] = factor * rate
         w.grad, c.grad = w.detach() - z.unsqueeze(1), None
         halo.backward()
         optimizer.step()
         if proximal:
-            halo.shrink_(step)
+            halo.shrink_(rate)
         weights.append(w.detach().flatten().clone())
         coefficients.append(c.detach().clamp_min(halo.floor))
     return torch.stack(weights), torch.stack(coefficients)
+
+
+def risk(penalty: Penalty, truth: Tensor) -> Tensor:
+    """E (T(z) − w)² for z ~ N(w, 1) and the penalty's thresholding rule T, by quadrature.
+
+    Args:
+        truth: w, in units of the noise; any shape.
+    """
+    noise, density = _normal_grid()
+    values = penalty.thresholded(truth.double().unsqueeze(-1) + noise)
+    return torch.trapezoid((values - truth.unsqueeze(-1)).square() * density, noise)
+
+
+def kept_share(penalty: Penalty, truth: Tensor) -> Tensor:
+    """The probability that T(z) is not zero, for z ~ N(w, 1); shaped like ``truth``."""
+    noise, density = _normal_grid()
+    values = penalty.thresholded(truth.double().unsqueeze(-1) + noise)
+    return torch.trapezoid((values != 0) * density, noise)
+
+
+def _normal_grid() -> tuple[Tensor, Tensor]:
+    noise = torch.linspace(-9, 9, 6001, dtype=torch.float64)
+    return noise, (-0.5 * noise.square()).exp() / math.sqrt(2 * math.pi)
