@@ -126,7 +126,7 @@ MATHS = """() => {
         raw: all("article :is(p, li, td, th, h1, h2, h3, dd, figcaption)").filter(e => {
             const copy = e.cloneNode(true);
             copy.querySelectorAll(".math, code, pre").forEach(part => part.remove());
-            return /\\$[^$]*\\$|\\\\[([]|\\\\begin\\{/.test(copy.textContent);
+            return /\\$[^$]*\\$|\\\\[([a-zA-Z]/.test(copy.textContent);
         }).map(short),
     };
 }"""

@@ -45,9 +45,18 @@ def test_no_output_is_an_error_or_a_warning(cells: list[NotebookNode]) -> None:
 
 def test_nbval_has_something_to_compare(cells: list[NotebookNode]) -> None:
     checked = [cell for cell in cells if "nbval-check-output" in tags(cell)]
-    assert checked, "no cell is tagged nbval-check-output, so nbval compares nothing"
+    assert len(checked) >= 3, "fewer than three cells are tagged nbval-check-output"
     for cell in checked:
         assert cell.outputs, f"nothing to compare:\n{cell.source}"
+
+
+def test_it_has_three_exercises_with_hidden_solutions(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    exercises = re.findall(r"\{exercise-start\}[^\n]*\n:label: (\S+)", text)
+    solutions = re.findall(r"\{solution-start\} (\S+)\n:class: dropdown", text)
+    assert len(exercises) >= 3
+    assert solutions == exercises
 
 
 def test_every_figure_has_a_text_alternative(cells: list[NotebookNode]) -> None:

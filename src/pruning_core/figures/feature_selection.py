@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -11,15 +10,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
-
-T_QUANTILE = 2.093
-"""97.5 % quantile of Student's t with 19 degrees of freedom, for means of 20 seeds."""
+from pruning_core.studies.ledger import mean_interval
 
 
 def intervals(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean and half-width of its 95 % confidence interval, by penalty; 20 seeds are assumed."""
-    found: Any = table.groupby("penalty", sort=False)[column].agg(["mean", "sem"])
-    return pd.DataFrame({"mean": found["mean"], "half_width": T_QUANTILE * found["sem"]})
+    """Mean over the seeds and half the width of its 95 % t interval, by penalty."""
+    found = {
+        name: mean_interval(values.to_numpy())
+        for name, values in table.groupby("penalty", sort=False)[column]
+    }
+    rows = [(mean, (high - low) / 2) for mean, low, high in found.values()]
+    return pd.DataFrame(rows, index=pd.Index(found), columns=["mean", "half_width"])
 
 
 def risk_and_false_selections(
@@ -79,7 +80,7 @@ def recorded(table: pd.DataFrame) -> Figure:
     """Error and false selections of each penalty in the recorded study: seeds, means, intervals.
 
     Args:
-        table: a row for each penalty and seed, as ``studies/feature_selection.py`` writes it.
+        table: a row for each penalty and seed, as the study writes it.
     """
     panels = (
         ("relative_error", "relative error of the weights"),

@@ -1,6 +1,8 @@
 """Feature selection by the penalties: sparse linear regression with more features than examples.
 
-    python studies/feature_selection.py     seven minutes on one core; nothing, once it has run
+    python -m pruning_core.studies.feature_selection
+
+from the root of the project takes seven minutes on one core, and nothing once it has run.
 
 y = X w + noise with 100 examples, 200 features of which neighbours correlate by 0.5, and ten
 weights that are not zero, for 20 seeds. A penalty's strength is, in each seed, the one of a grid
@@ -26,7 +28,7 @@ from pruning_core.export import write_atomically
 from pruning_core.halo import Halo, bridge_scale
 from pruning_core.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
 
-RESULTS = Path(__file__).parents[1] / "results" / "feature-selection.csv"
+RESULTS = Path("results/feature-selection.csv")
 SEEDS, EXAMPLES, FEATURES, NONZERO, NOISE = 20, 100, 200, 10, 0.5
 STRENGTHS = torch.logspace(-3, 0.5, 30, dtype=torch.float64).tolist()
 STEPS = 2000
