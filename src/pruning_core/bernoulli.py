@@ -150,10 +150,11 @@ class BernoulliPruner:
         """Units inside the region from which they cannot return, by gate; bool, shape (n,).
 
         With ‖∂L/∂w‖ ≤ κ and |ΔL| ≤ κ‖w‖ for the weights w of a unit, the flow ẇ = −θ ∂L/∂w,
-        θ̇ = −(ΔL + log γ) never leaves {κθ + κ‖w‖ < log γ}, and θ reaches 0 in finite time: there
-        E = κθ²/2 + ‖w‖ log γ − κ‖w‖²/2 decreases. Weight decay only helps. What the bound κ‖w‖
-        bounds, the worth of the unit, is measured here: a unit is dead when θ and its slow average
-        are below 0.03 and its measured worth is below half its price.
+        θ̇ = −(ΔL + log γ) never leaves {θ + ‖w‖ < log γ / κ}, and there θ reaches 0 in finite time;
+        weight decay only enlarges that region. Training is not that flow: its estimates are noisy,
+        and by :class:`IntegratedGates` the weights of a closed unit still learn a little. So what
+        the bound κ‖w‖ bounds, the worth of the unit, is measured here: a unit is dead when θ and
+        its slow average are below 0.03 and its measured worth is below half its price.
         """
         worth = self.worth()
         return {

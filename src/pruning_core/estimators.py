@@ -33,7 +33,11 @@ class Estimator(ABC):
     """How gates are drawn and how ∂J/∂θ is found. Stateless; one instance may serve all gates."""
 
     unbiased: bool
-    """Whether the expectation of the estimate is the exact derivative."""
+    """Whether the expectation of the estimate is the exact derivative.
+
+    Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
+    and at the nearest of these for a θ outside.
+    """
 
     forward_passes: int
     """Evaluations of the model per step."""
