@@ -13,11 +13,13 @@ TORCH_BACKEND ?= $(file <$(VENV)/torch-backend)
 FIRST_PAGE := _build/html/book/index.html
 BOOK_SOURCES := _config.yml _toc.yml book/ $(shell find book -mindepth 1 -not -path '*/.*')
 NOTEBOOKS := $(wildcard book/*.ipynb)
+ONE_PAGE := _build/pdf/_build/singlehtml
+CHROMIUM = $(firstword $(shell command -v chromium chromium-browser google-chrome))
 WITHOUT_CUDA := grep -vE '^(nvidia-|cuda-|triton==)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book test lint types unit nbval lab notebooks lock requirements clean
+.PHONY: help setup book pdf test lint types unit nbval lab notebooks lock requirements clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is"
@@ -57,6 +59,19 @@ _build/built: $(READY) $(BOOK_SOURCES)
 	@rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going -q
 	@touch $@
+
+pdf: _build/book.pdf ## print the whole book to _build/book.pdf, by Chromium
+
+# Sphinx puts the one page where the first chapter is, with links as if it were above.
+_build/book.pdf: $(READY) $(BOOK_SOURCES)
+	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium (Debian: apt install chromium)"; exit 1; }
+	@rm -rf $(ONE_PAGE)
+	$(BIN)/jupyter-book build . -W -n --keep-going -q --builder custom --custom-builder singlehtml --path-output _build/pdf
+	sed -E 's|href="book/[a-z-]+\.html#|href="#|g; s|On this page|Contents|' $(ONE_PAGE)/book/index.html > $(ONE_PAGE)/book.html
+	$(CHROMIUM) --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) --no-pdf-header-footer \
+		--generate-pdf-document-outline --virtual-time-budget=600000 \
+		--print-to-pdf=$(CURDIR)/$@ file://$(CURDIR)/$(ONE_PAGE)/book.html
+	@echo "The whole book: $(CURDIR)/$@"
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book

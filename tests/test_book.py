@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -180,6 +181,20 @@ def test_every_image_loads_and_says_what_it_shows(visit: Visit) -> None:
 
 def test_a_page_fits_its_window(visit: Visit) -> None:
     assert visit.page.evaluate(TOO_WIDE) == []
+
+
+def test_nobody_is_shut_out(visit: Visit) -> None:
+    """Axe-core finds nothing that it calls serious or critical; in the dark, colours alone differ."""
+    if visit.page.viewport_size != {"width": 1280, "height": 900}:
+        pytest.skip("audited at full width, where nothing is folded away")
+    rules = {} if visit.mode == "light" else {"runOnly": ["color-contrast"]}
+    found = Axe().run(
+        visit.page,
+        context={"exclude": [["mjx-container"]]},  # drawings, thousands of them
+        options={"resultTypes": ["violations"], **rules},
+    )
+    serious = [v for v in found.response["violations"] if v["impact"] in {"serious", "critical"}]
+    assert [(v["id"], node["html"][:120]) for v in serious for node in v["nodes"]] == []
 
 
 def test_light_is_light_and_dark_is_dark(visit: Visit) -> None:
