@@ -1,11 +1,13 @@
 """The built book in a real Chromium, with every outside host out of reach."""
 
+import gzip
 import itertools
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -38,6 +40,7 @@ class Visit(NamedTuple):
 
     page: Page
     mode: str
+    requests: set[str]
     outside_requests: list[str]
     errors: list[str]
 
@@ -78,11 +81,14 @@ def visit(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visit]:
     name, mode, width = request.param
     context = browser.new_context(viewport={"width": width, "height": 900})
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
+    context.add_init_script(WATCH_SHIFTS)
     page = context.new_page()
+    requests: set[str] = set()
     outside: list[str] = []
     errors: list[str] = []
 
     def guard(route: Route) -> None:
+        requests.add(route.request.url)
         if route.request.url.startswith(NO_NETWORK):
             route.continue_()
         else:
@@ -100,9 +106,15 @@ def visit(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visit]:
     page.goto((HTML / name).as_uri(), wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")
     page.evaluate(LOAD_IMAGES)
-    yield Visit(page, mode, outside, errors)
+    yield Visit(page, mode, requests, outside, errors)
     context.close()
 
+
+WATCH_SHIFTS = """
+    window.shifts = [];
+    new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(e => e.value)))
+        .observe({type: "layout-shift", buffered: true});
+"""
 
 LOAD_IMAGES = """() => Promise.all(Array.from(document.images, image => {
     image.loading = "eager";
@@ -193,8 +205,22 @@ def test_a_page_fits_its_window(visit: Visit) -> None:
     assert visit.page.evaluate(TOO_WIDE) == []
 
 
+def test_a_page_is_light(visit: Visit) -> None:
+    """Compressed, 2 MB with all that the pages share, which a reader loads once; 300 kB without."""
+    files = {Path(unquote(urlsplit(url).path)) for url in visit.requests if url.startswith("file:")}
+    sizes = {file: len(gzip.compress(file.read_bytes())) for file in files}
+    own = sum(size for file, size in sizes.items() if HTML / "_static" not in file.parents)
+    assert sum(sizes.values()) <= 2_000_000
+    assert own <= 300_000
+
+
+def test_nothing_jumps_while_a_page_loads(visit: Visit) -> None:
+    """Cumulative layout shift, below what browsers call good."""
+    assert sum(visit.page.evaluate("window.shifts")) < 0.1
+
+
 def test_nobody_is_shut_out(visit: Visit) -> None:
-    """Axe-core finds nothing that it calls serious or critical."""
+    """Axe-core finds nothing that it calls serious or critical, and no heading level skipped."""
     found = Axe().run(
         visit.page,
         context={"exclude": [["mjx-container"]]},  # drawings, thousands of them
@@ -203,7 +229,11 @@ def test_nobody_is_shut_out(visit: Visit) -> None:
             **RULES[visit.mode, visit.page.evaluate("innerWidth")],
         },
     )
-    serious = [v for v in found.response["violations"] if v["impact"] in {"serious", "critical"}]
+    serious = [
+        violation
+        for violation in found.response["violations"]
+        if violation["impact"] in {"serious", "critical"} or violation["id"] == "heading-order"
+    ]
     assert [(v["id"], node["html"][:120]) for v in serious for node in v["nodes"]] == []
 
 
