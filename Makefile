@@ -77,7 +77,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
 
 notebooks: $(READY) ## run every notebook from top to bottom and keep its outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 # --- the tests --------------------------------------------------------------------------------------------------------
 

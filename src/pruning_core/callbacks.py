@@ -1,4 +1,4 @@
-"""What looks at a run after every epoch: a progress bar, the checkpoint, what θ or λ have done."""
+"""What looks at a run while it trains: a progress bar, the checkpoint, what θ or λ have done."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Callback:
     """Looks at a run; after an epoch, :attr:`Trainer.trajectory` ends with its record."""
 
     def on_train_start(self, trainer: Trainer) -> None: ...
+
+    def on_step_end(self, trainer: Trainer) -> None: ...
 
     def on_epoch_end(self, trainer: Trainer) -> None: ...
 

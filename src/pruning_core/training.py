@@ -233,6 +233,8 @@ class Trainer:
             self.method.after_step(self)
             self.step += 1
             total += loss * len(index)
+            for callback in self.callbacks:
+                callback.on_step_end(self)
         mean = float(total) / len(labels)
         if not math.isfinite(mean):
             raise TrainingError(

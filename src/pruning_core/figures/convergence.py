@@ -18,20 +18,23 @@ Array = NDArray[np.float64]
 _LINES = ("-", "--", "-.", ":")
 
 
-def phase_portrait(unit: OneUnit, starts: Array, duration: float = 60.0) -> Figure:
+def phase_portrait(
+    unit: OneUnit, starts: Array, duration: float = 60.0, steps: int = 3000
+) -> Figure:
     """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
 
     Args:
         unit: whose flow is drawn.
         starts: θ(0) and w(0) of each, shape (k, 2).
         duration: of each trajectory.
+        steps: that it is computed in.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.3), layout="constrained")
         axis = figure.subplots()
         top = 2.2 * unit.bounds.saddle[1]
         _shade(axis, unit.bounds, top)
-        thetas, weights = unit.integrate(*starts.T, duration=duration, steps=3000)
+        thetas, weights = unit.integrate(*starts.T, duration=duration, steps=steps)
         for theta, weight in zip(thetas.T, weights.T, strict=True):
             colour = REMOVED if theta[-1] == 0 else KEPT
             axis.plot(theta, weight, color=colour, lw=1.3)

@@ -79,7 +79,7 @@ def paths(by_title: Mapping[str, Path], xi: float, psi: float) -> Figure:
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 3.4), layout="constrained")
-        axes = figure.subplots(1, len(by_title), sharex=True, sharey=True)
+        axes = figure.subplots(1, len(by_title), sharex=True, sharey=True, squeeze=False)[0]
         for axis, (title, (weights, coefficients)) in zip(axes, by_title.items(), strict=True):
             sizes = torch.linspace(0, 1.3, 400, dtype=torch.float64)
             curve = optimal_coefficient(sizes, xi, psi)

@@ -1,0 +1,1 @@
+"""Controls for a notebook with a running kernel, by ipywidgets."""

@@ -1,0 +1,143 @@
+"""Tests of pruning_core.widgets: controls, without a browser; one with a browser stands beside."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from ipywidgets import FloatSlider, VBox
+from matplotlib.figure import Figure
+
+from pruning_core.data import Dataset, load
+from pruning_core.export import load_model
+from pruning_core.metrics import architecture
+from pruning_core.training import TrainingError
+from pruning_core.widgets import explorers
+from pruning_core.widgets.live import TrainLive
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        explorers.hyper_prior,
+        explorers.life_of_a_unit,
+        explorers.penalties,
+        explorers.joint_descent,
+    ],
+)
+def test_every_control_changes_the_figure_and_none_breaks_it(build: Callable[[], VBox]) -> None:
+    *controls, complaint, picture = build().children
+    for control in controls:
+        before, value = picture.value, control.value
+        control.value = control.options[-1] if hasattr(control, "options") else value * 1.2
+        assert picture.value != before, control.description
+        assert complaint.value == ""
+        control.value = value
+        assert picture.value == before
+    assert re.match(r'<img alt="\w[^"]{20,}" src="data:image/png;base64,', picture.value)
+
+
+def test_an_impossible_value_explains_itself_and_keeps_the_figure() -> None:
+    def draw(number: float) -> Figure:
+        """A figure of nothing."""
+        if number > 1:
+            raise ValueError("number is <2>; expected at most 1")
+        return Figure()
+
+    slider = FloatSlider(0.5, max=3)
+    _, complaint, picture = explorers.explore(draw, number=slider).children
+    before = picture.value
+    slider.value = 2
+    assert complaint.value == '<p role="alert">number is &lt;2&gt;; expected at most 1</p>'
+    assert picture.value == before
+    slider.value = 1
+    assert complaint.value == ""
+
+
+@pytest.fixture
+def live(mnist_folder: Path) -> TrainLive:
+    return TrainLive(ROOT, load(root=mnist_folder))
+
+
+def choose(live: TrainLive, **values: object) -> None:
+    for name, value in values.items():
+        {**live.choices, **live.controls}[name].value = value
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    """As long as it takes; a run that hangs is ended by whoever started the tests."""
+    while not condition():
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("method", ["bernoulli", "halo", "dense"])
+def test_a_run_trains_to_its_end_and_is_drawn(live: TrainLive, method: str, tmp_path: Path) -> None:
+    choose(live, method=method, epochs=2)
+    live.start()
+    wait(lambda: not live.is_running)
+    assert live.trainer is not None
+    assert live.trainer.epoch == 2
+    assert "finished: epoch 2 of 2" in live.status.value
+    assert "after epoch 2" in live.picture.value
+    plain = live.export(tmp_path)
+    loaded = load_model(tmp_path)
+    images = live.trainer.dataset.eval_images[:50]
+    torch.testing.assert_close(loaded(images), plain(images))
+
+
+def test_a_run_pauses_between_steps_goes_on_and_stops_with_what_it_learned(
+    live: TrainLive, tmp_path: Path
+) -> None:
+    choose(live, method="bernoulli", epochs=100)
+    live.start()
+    wait(lambda: live.trainer is not None and live.trainer.step > 5)
+    trainer = live.trainer
+    assert trainer is not None
+    live.pause()
+    live.start_button.click()
+    reached = trainer.step
+    wait(lambda: trainer.step > reached)
+    live.pause()
+    time.sleep(0.5)
+    reached = trainer.step
+    time.sleep(0.5)
+    assert trainer.step == reached
+    assert live.is_running
+    with pytest.raises(TrainingError, match="start a run, or stop it"):
+        live.export(tmp_path)
+    live.stop()
+    assert not live.is_running
+    assert trainer.step == reached
+    assert "stopped" in live.status.value
+    assert architecture(live.export(tmp_path))[0] == 784
+
+
+def test_an_impossible_setting_explains_itself_before_anything_runs(
+    live: TrainLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(live, method="halo", epochs=2)
+    monkeypatch.setitem(live.controls, "psi", FloatSlider(-1, min=-2))
+    live.start()
+    assert "psi is -1.0; expected a finite number above 0" in live.complaint.value
+    assert not live.is_running
+    assert live.trainer is None
+
+
+def test_only_the_controls_of_the_method_are_shown_at_recommended_values(live: TrainLive) -> None:
+    choose(live, method="halo", epochs=60)
+    shown = {name for name, c in live.controls.items() if c.layout.display != "none"}
+    assert shown == {"xi", "psi", "initial_coefficient"}
+    assert live.settings().psi == pytest.approx(5e-5)
+    choose(live, epochs=6)
+    assert live.settings().psi == pytest.approx(5e-4)
+    choose(live, model="lenet-5", method="bernoulli", log_gamma=50.0)
+    assert live.settings().log_gamma == pytest.approx((50.0, 85.0, 12.5))
+
+
+def test_it_loads_mnist_by_itself() -> None:
+    dataset: Dataset = TrainLive(ROOT).dataset
+    assert len(dataset.train_labels) == 60_000
