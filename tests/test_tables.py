@@ -37,8 +37,8 @@ def test_a_summary_says_how_many_seeds() -> None:
     assert found["error, %"].str.contains("±").all()
 
 
-def test_verdicts_have_a_row_for_each_condition() -> None:
-    assert len(tables.verdicts(ROOT, ["deterministic"])) == 4
+def test_verdicts_have_a_line_for_each_condition() -> None:
+    assert tables.verdicts(ROOT, ["deterministic"]).count("\n- ") == 4
 
 
 def test_an_unknown_claim_is_an_error() -> None:

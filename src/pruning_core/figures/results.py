@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import PALETTE, STYLE
 from pruning_core.studies.ledger import mean_interval
 
 _MARKERS = "os^Dv"
@@ -28,7 +28,7 @@ def error_against_size(
     """Mean test error of each point against its mean size, with the 95 % interval of the error.
 
     Args:
-        rows: recorded runs, one a row; faint dots.
+        rows: recorded runs, one a row; faint dots, where a series has few points.
         size: the column on the horizontal axis, which is logarithmic.
         label: of that axis.
         series: by the first word of a point's name, what its series is called.
@@ -40,21 +40,27 @@ def error_against_size(
             own = rows[[point.split()[0] == word for point in rows["point"]]]
             if not len(own):
                 continue
-            axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.3, ms=5)
+            few = own["point"].nunique() <= 4
+            if few:
+                axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.3, ms=5)
             for point, runs in own.groupby("point", sort=False):
                 error, low, high = mean_interval(runs["test_error_percent"].to_numpy())
                 bars = None if np.isnan(low) else [[error - low], [high - error]]
                 x = runs[size].mean()
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
-                setting = str(point).removeprefix(word).strip() or str(point)
-                text = f"{setting.replace('log_gamma=', 'log γ = ')}, n = {len(runs)}"
+                setting = _name(str(point).removeprefix(word).strip() or point)
+                text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
                 axis.annotate(
                     text, (x, error), (7, 7), textcoords="offset points", fontsize=9, color=colour
                 )
-            axis.plot([], [], mark, color=colour, label=name)
-        _plain_log(axis, rows[size])
+            seeds = own.groupby("point").size()
+            least, most = int(seeds.min()), int(seeds.max())
+            n = f"{most}" if least == most else f"{least} to {most}"
+            axis.plot([], [], mark, color=colour, label=f"{name}, n = {n}")
+        _plain_log(axis.xaxis, rows[size], room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
-        axis.legend(loc="best")
+        if any(name != word for word, name in series.items()):
+            axis.legend(loc="best")
     return figure
 
 
@@ -67,32 +73,32 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
     """
     points = list(dict.fromkeys(rows["point"]))
     with mpl.rc_context(STYLE):
-        height = 0.9 + 0.34 * len(points)
-        figure = Figure(figsize=(6.0, height * len(layers)), layout="constrained")
-        axes = figure.subplots(len(layers), squeeze=False)[:, 0]
+        figure = Figure(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
+        axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
         for axis, (name, (place, total)) in zip(axes, layers.items(), strict=True):
             labels = []
             for row, point in enumerate(points):
                 sizes = rows.loc[rows["point"] == point, "architecture"]
                 units = np.array([int(size.split("-")[place]) for size in sizes])
                 axis.barh(row, units.mean(), color=PALETTE[0], alpha=0.35, height=0.6)
-                axis.plot(units, np.full(len(units), row), "|", color="black", ms=9)
-                labels.append(f"{point.replace('log_gamma=', 'log γ = ')}, n = {len(units)}")
+                axis.plot(units, np.full(len(units), row), "|", color="black", ms=9, mew=0.7)
+                labels.append(f"{_name(point)}, n = {len(units)}")
             axis.set_yticks(range(len(points)), labels, fontsize=9)
-            axis.set(title=f"{name}, of {total}", ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
-        axes[-1].set_xlabel("units left at the end")
+            axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
+            axis.set_title(f"{name},\nof {total}", fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        figure.supxlabel("left at the end", fontsize=11)
     return figure
 
 
-def over_epochs(
-    epochs: pd.DataFrame, panels: Mapping[str, str], *, logarithmic: Sequence[str] = ()
-) -> Figure:
-    """Columns of the trajectories against the epoch: mean of each point, and range of its seeds.
+def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """Columns of the trajectories against the epoch: the mean of each point.
+
+    Axes are logarithmic; linear below 1 for a column that reaches 0.
 
     Args:
         epochs: trajectories, with ``point`` and ``epoch``.
         panels: by column, the panel's title.
-        logarithmic: columns with a logarithmic axis that begins with zero (symlog).
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 2.3 * len(panels)), layout="constrained")
@@ -100,17 +106,18 @@ def over_epochs(
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             known = epochs.dropna(subset=[column])
             groups = known.groupby("point", sort=False)
-            for (point, runs), colour in zip(groups, PALETTE * 2, strict=False):
-                found = runs.groupby("epoch")[column].agg(["mean", "min", "max"])
-                name = str(point).replace("log_gamma=", "log γ = ")
-                label = f"{name}, n = {runs['run'].nunique()}"
-                axis.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.2)
-                axis.plot(found.index, found["mean"], color=colour, lw=1.6, label=label)
+            colours = _colours(len(groups))
+            for (point, runs), colour in zip(groups, colours, strict=False):
+                found = runs.groupby("epoch")[column].mean()
+                label = f"{_name(point)}, n = {runs['run'].nunique()}"
+                axis.plot(found.index, found, color=colour, lw=1.6, label=label)
             axis.set_title(title)
-            if column in logarithmic:
+            if known[column].min() > 0:
+                _plain_log(axis.yaxis, known[column])
+            else:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
-            axis.set_ylim(bottom=0)
+                axis.set_ylim(bottom=0)
         axes[0].legend(fontsize=9)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -155,9 +162,8 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
         points: all that are declared; a point without a run keeps an empty row.
     """
     with mpl.rc_context(STYLE):
-        height = 0.8 + 0.36 * len(points)
-        figure = Figure(figsize=(6.0, height * len(panels)), layout="constrained")
-        axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+        figure = Figure(figsize=(6.0, 1.2 + 0.34 * len(points)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
             names = []
             for row, point in enumerate(points):
@@ -170,41 +176,31 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 axis.plot([low, high], [row, row], color=PALETTE[0], lw=2)
                 axis.plot(mean, row, "o", color=PALETTE[0])
             axis.set_yticks(range(len(points)), names, fontsize=9)
-            axis.set(xlabel=label, ylim=(len(points) - 0.5, -0.5))
+            axis.set_ylim(len(points) - 0.5, -0.5)
+            axis.set_xlabel(label, fontsize=10)
             axis.set_xlim(left=min(0, axis.get_xlim()[0]))
+            axis.xaxis.set_major_locator(MaxNLocator(3))
     return figure
 
 
-def resting(curves: Mapping[str, Sequence[float]], worth: Sequence[float], price: float) -> Figure:
-    """Where θ rests under each hyper-prior, against what the unit is worth.
-
-    Args:
-        curves: by hyper-prior, θ at rest for each worth.
-        worth: in nats.
-        price: of a unit, in nats.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.0), layout="constrained")
-        axis = figure.subplots()
-        axis.axhspan(0.02, 0.98, color="#f2f2f2", zorder=0)
-        for (name, theta), colour, dash in zip(
-            curves.items(), PALETTE, ("-", "--", "-."), strict=False
-        ):
-            axis.plot(worth, theta, dash, color=colour, lw=2, label=name)
-        axis.axvline(price, color=DENSE, lw=0.8, ls=":")
-        axis.set(
-            xlabel="what the unit is worth, nats", ylabel="θ at rest", xlim=(worth[0], worth[-1])
-        )
-        axis.legend(loc="upper left")
-    return figure
+def _name(point: object) -> str:
+    return str(point).replace("log_gamma=", "log γ = ")
 
 
-def _plain_log(axis: Axes, values: pd.Series) -> None:
-    """A logarithmic axis with plain numbers, wide enough for the values and their labels."""
-    axis.set_xscale("log")
-    low, high = float(values.min()), float(values.max())
-    axis.set_xlim(low / 1.15, high * 1.5)
-    steps = [m * 10.0**p for p in range(-2, 8) for m in (1, 2, 3, 5, 7)]
-    ticks = [x for x in steps if low / 1.15 <= x <= high * 1.5]
-    axis.set_xticks(ticks, [f"{x:,g}" for x in ticks])
-    axis.xaxis.set_minor_formatter(NullFormatter())
+def _colours(count: int) -> Sequence[object]:
+    """Of as many points: the palette's, or a scale from dark to light if they are many."""
+    return PALETTE if count <= 4 else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
+def _plain_log(axis: Axis, values: pd.Series, room: float = 1.15) -> None:
+    """A logarithmic axis with plain numbers, and room above the values for labels."""
+    low, high = float(values.min()) / 1.15, float(values.max()) * room
+    if axis.axis_name == "x":
+        axis.axes.set(xscale="log", xlim=(low, high))
+    else:
+        axis.axes.set(yscale="log", ylim=(low, high))
+    factors = (1, 2, 3, 5, 7) if high < 8 * low else (1, 2, 5) if high < 80 * low else (1,)
+    steps = [m * 10.0**p for p in range(-2, 9) for m in factors]
+    ticks = [x for x in steps if low <= x <= high]
+    axis.set_ticks(ticks, labels=[f"{x:,g}" for x in ticks])
+    axis.set_minor_formatter(NullFormatter())

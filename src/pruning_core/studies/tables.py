@@ -69,8 +69,8 @@ def summary(rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]]) -> pd.Da
     return pd.DataFrame.from_dict(found, orient="index", columns=["n", *columns])
 
 
-def verdicts(root: Path, claims: Sequence[str]) -> pd.DataFrame:
-    """The ledger's verdict on each of these claims, with what each of its conditions came to.
+def verdicts(root: Path, claims: Sequence[str]) -> str:
+    """The ledger's verdict on each of these claims and on its conditions, as Markdown.
 
     Raises:
         StudyError: if there is no such claim.
@@ -78,15 +78,12 @@ def verdicts(root: Path, claims: Sequence[str]) -> pd.DataFrame:
     known = {claim["name"]: claim for claim in decided(root)}
     if unknown := set(claims) - set(known):
         raise StudyError(f"no claims {sorted(unknown)}; there are {', '.join(known)}")
-    found = [
-        {
-            "claim": name,
-            "verdict": known[name]["verdict"],
-            "declared": known[name]["declared"],
-            "condition": condition["said"],
-            "found": condition["found"],
-        }
-        for name in claims
-        for condition in known[name]["conditions"]
-    ]
-    return pd.DataFrame(found).set_index(["claim", "verdict", "declared"])
+    lines = []
+    for name in claims:
+        claim = known[name]
+        published = f" Published: {claim['published']}." if claim["published"] else ""
+        lines.append(f"**{claim['verdict'].capitalize()}**: {claim['text']}.{published}")
+        lines.append(f"(`{name}`, {claim['source']}; declared {claim['declared']})\n")
+        lines += [f"- `{told['said']}`: {told['found']}" for told in claim["conditions"]]
+        lines.append("")
+    return "\n".join(lines)
