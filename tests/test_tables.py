@@ -28,13 +28,13 @@ def test_epochs_know_their_point_and_seed() -> None:
     found = tables.epochs(ROOT, "reproduce")
     assert set(found["point"]) == {"bernoulli", "halo"}
     assert set(found["seed"]) == {0, 1, 2}
-    assert found["epoch"].min() == 1
+    assert min(found["epoch"].tolist()) == 1
 
 
 def test_a_summary_says_how_many_seeds() -> None:
     found = tables.summary(tables.runs(ROOT, "reproduce"), {"error, %": ("test_error_percent", 2)})
     assert found["n"].tolist() == [3, 3]
-    assert found["error, %"].str.contains("±").all()
+    assert all("±" in text for text in found["error, %"])
 
 
 def test_verdicts_have_a_line_for_each_condition() -> None:

@@ -6,12 +6,14 @@ The figures show every point that is recorded, with n, its number of seeds, and 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axis import Axis
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
@@ -37,15 +39,16 @@ def error_against_size(
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axis = figure.subplots()
         for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
-            own = rows[[point.split()[0] == word for point in rows["point"]]]
+            own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
             if not len(own):
                 continue
-            few = own["point"].nunique() <= 4
+            seeds = Counter(own["point"])
+            few = len(seeds) <= 4
             if few:
                 axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.3, ms=5)
             for point, runs in own.groupby("point", sort=False):
-                error, low, high = mean_interval(runs["test_error_percent"].to_numpy())
-                bars = None if np.isnan(low) else [[error - low], [high - error]]
+                error, low, high = mean_interval(np.asarray(runs["test_error_percent"]))
+                bars = None if len(runs) < 2 else [[error - low], [high - error]]
                 x = runs[size].mean()
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
                 setting = _name(str(point).removeprefix(word).strip() or point)
@@ -53,11 +56,10 @@ def error_against_size(
                 axis.annotate(
                     text, (x, error), (7, 7), textcoords="offset points", fontsize=9, color=colour
                 )
-            seeds = own.groupby("point").size()
-            least, most = int(seeds.min()), int(seeds.max())
+            least, most = min(seeds.values()), max(seeds.values())
             n = f"{most}" if least == most else f"{least} to {most}"
             axis.plot([], [], mark, color=colour, label=f"{name}, n = {n}")
-        _plain_log(axis.xaxis, rows[size], room=1.5)
+        _plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
         if any(name != word for word, name in series.items()):
             axis.legend(loc="best")
@@ -108,12 +110,12 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
             groups = known.groupby("point", sort=False)
             colours = _colours(len(groups))
             for (point, runs), colour in zip(groups, colours, strict=False):
-                found = runs.groupby("epoch")[column].mean()
-                label = f"{_name(point)}, n = {runs['run'].nunique()}"
-                axis.plot(found.index, found, color=colour, lw=1.6, label=label)
+                found = runs.groupby("epoch")[column].agg(["mean"])
+                label = f"{_name(point)}, n = {len(set(runs['run']))}"
+                axis.plot(found.index, found["mean"], color=colour, lw=1.6, label=label)
             axis.set_title(title)
-            if known[column].min() > 0:
-                _plain_log(axis.yaxis, known[column])
+            if np.all(known[column] > 0):
+                _plain_log(axis, "y", np.asarray(known[column]))
             else:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
@@ -136,20 +138,21 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
         axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
+        norm = LogNorm(1, 1000)
         for axis, (gate, title) in zip(axes, titles.items(), strict=True):
             counts = np.array([theta[gate]["histogram"] for theta in noted], dtype=float).T
-            shown = axis.imshow(
+            axis.imshow(
                 np.where(counts > 0, counts, np.nan),
                 aspect="auto",
                 origin="lower",
                 extent=(0.5, len(noted) + 0.5, 0, 1),
                 cmap="viridis_r",
-                norm=LogNorm(1, 1000),
+                norm=norm,
                 interpolation="nearest",
             )
             axis.set(title=title, ylabel="θ", yticks=[0, 0.5, 1])
         axes[-1].set_xlabel("epoch")
-        figure.colorbar(shown, ax=list(axes), label="units", aspect=40)
+        figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(axes), label="units", aspect=40)
     return figure
 
 
@@ -192,13 +195,11 @@ def _colours(count: int) -> Sequence[object]:
     return PALETTE if count <= 4 else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
 
 
-def _plain_log(axis: Axis, values: pd.Series, room: float = 1.15) -> None:
+def _plain_log(axes: Axes, name: str, values: np.ndarray, room: float = 1.15) -> None:
     """A logarithmic axis with plain numbers, and room above the values for labels."""
     low, high = float(values.min()) / 1.15, float(values.max()) * room
-    if axis.axis_name == "x":
-        axis.axes.set(xscale="log", xlim=(low, high))
-    else:
-        axis.axes.set(yscale="log", ylim=(low, high))
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
     factors = (1, 2, 3, 5, 7) if high < 8 * low else (1, 2, 5) if high < 80 * low else (1,)
     steps = [m * 10.0**p for p in range(-2, 9) for m in factors]
     ticks = [x for x in steps if low <= x <= high]

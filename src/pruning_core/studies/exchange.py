@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 TRAINING_IMAGES = 60_000
 """Over which the recorded loss is a mean, where the split is "test"."""
 
 
-def expected_off(epochs: pd.DataFrame) -> dict[str, float]:
-    """Of each run, how many of the units left a draw of the gates turns off, when θ settles.
+def with_expected_off(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Runs with ``expected_off``: how many of the units left a draw of the gates turns off.
 
-    The sum of 1 − θ over the units left; taken from the last epoch whose θ are recorded.
+    The sum of 1 − θ over the units left, after the last epoch in which gates are drawn.
 
     Args:
-        epochs: of :func:`pruning_core.studies.tables.epochs`.
+        runs: recorded runs with gates.
+        epochs: their trajectories.
     """
-    noted = epochs[epochs["theta"] != "{}"].sort_values("epoch").groupby("run").tail(1)
-    return {
+    noted = _last(epochs.loc[epochs["theta"] != "{}"])
+    off = {
         run: sum(gate["units"] * (1 - gate["mean"]) for gate in json.loads(theta).values())
         for run, theta in zip(noted["run"], noted["theta"], strict=True)
     }
+    return runs.assign(expected_off=[off[run] for run in runs["run"]])
 
 
 def rates(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
@@ -40,35 +43,38 @@ def rates(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
         gained", by how much the plain network of the higher price has the smaller objective
         L + K log γ at the lower price, in nats. All are from means over n seeds.
     """
-    prices = [json.loads(settings)["log_gamma"][0] for settings in runs["settings"]]
-    known = runs.assign(
-        series=runs["point"].str.split().str[0],
-        price=prices,
-        drawn=runs["run"].map(_last_loss(epochs[epochs["theta"] != "{}"])),
-        plain=runs["run"].map(_last_loss(epochs)),
-    )
+    drawn, plain = _nats(epochs.loc[epochs["theta"] != "{}"]), _nats(epochs)
+    points: dict[tuple[str, float], list[np.ndarray]] = {}
+    for row in runs.to_dict("records"):
+        run, price = row["run"], json.loads(row["settings"])["log_gamma"][0]
+        values = np.array([drawn[run], plain[run], row["surviving_units"]])
+        points.setdefault((row["point"].split()[0], price), []).append(values)
     found = []
-    for series, own in known.groupby("series", sort=False):
-        means = own.groupby("price")[["drawn", "plain", "surviving_units"]].mean()
-        n = own.groupby("price").size()
-        for low, high in pairwise(means.index):
-            rise = means.loc[high] - means.loc[low]
-            units = -rise["surviving_units"]
-            found.append(
-                {
-                    "series": series,
-                    "price": low,
-                    "next price": high,
-                    "nats per unit, drawn": rise["drawn"] / units,
-                    "nats per unit, plain": rise["plain"] / units,
-                    "J gained": low * units - rise["plain"],
-                    "n": min(n[low], n[high]),
-                }
-            )
+    for (series, low), (other, high) in pairwise(sorted(points)):
+        if series != other:
+            continue
+        few, many = points[series, high], points[series, low]
+        rise_drawn, rise_plain, units = np.mean(few, axis=0) - np.mean(many, axis=0)
+        found.append(
+            {
+                "series": series,
+                "price": low,
+                "next price": high,
+                "nats per unit, drawn": -rise_drawn / units,
+                "nats per unit, plain": -rise_plain / units,
+                "J gained": -low * units - rise_plain,
+                "n": min(len(few), len(many)),
+            }
+        )
     return pd.DataFrame(found).set_index(["series", "price", "next price"])
 
 
-def _last_loss(epochs: pd.DataFrame) -> pd.Series:
-    """Of each run, the training loss of the last of these epochs, in nats over all images."""
-    last = epochs.sort_values("epoch").groupby("run").tail(1).set_index("run")
-    return TRAINING_IMAGES * last["loss"]
+def _last(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The last of these epochs of each run."""
+    return epochs.sort_values(by="epoch").drop_duplicates("run", keep="last")
+
+
+def _nats(epochs: pd.DataFrame) -> dict[str, float]:
+    """By run, the training loss of the last of these epochs, in nats over all images."""
+    last = _last(epochs)
+    return dict(zip(last["run"], TRAINING_IMAGES * last["loss"], strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,14 +40,13 @@ def progress(root: Path) -> pd.DataFrame:
     for name in names(root / "studies"):
         study = load_study(name, root / "studies")
         rows = table(study, root / "results")
-        done = rows.groupby("point").size() if len(rows) else pd.Series(dtype=int)
-        planned = pd.Series([run.point for run in study.runs]).value_counts()
+        done, planned = Counter(rows["point"]), Counter(run.point for run in study.runs)
         found.append(
             {
                 "study": name,
                 "split": study.runs[0].split,
                 "points": len(study.points),
-                "complete": int((done.reindex(planned.index, fill_value=0) == planned).sum()),
+                "complete": sum(done[point] == n for point, n in planned.items()),
                 "runs": len(study.runs),
                 "recorded": len(rows),
             }
