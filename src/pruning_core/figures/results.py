@@ -1,0 +1,207 @@
+"""What the studies found: error against size, the networks that survive, and the way there.
+
+The figures show every point that is recorded, with n, its number of seeds, and grow with them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+from pruning_core.figures.style import PALETTE, STYLE
+from pruning_core.studies.ledger import mean_interval
+
+_MARKERS = "os^Dv"
+
+
+def error_against_size(
+    rows: pd.DataFrame, size: str, label: str, series: Mapping[str, str]
+) -> Figure:
+    """Mean test error of each point against its mean size, with the 95 % interval of the error.
+
+    Args:
+        rows: recorded runs, one a row; faint dots, where a series has few points.
+        size: the column on the horizontal axis, which is logarithmic.
+        label: of that axis.
+        series: by the first word of a point's name, what its series is called.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axis = figure.subplots()
+        for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
+            own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
+            if not len(own):
+                continue
+            seeds = Counter(own["point"])
+            few = len(seeds) <= 4
+            if few:
+                axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.3, ms=5)
+            for point, runs in own.groupby("point", sort=False):
+                error, low, high = mean_interval(np.asarray(runs["test_error_percent"]))
+                bars = None if len(runs) < 2 else [[error - low], [high - error]]
+                x = runs[size].mean()
+                axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
+                setting = _name(str(point).removeprefix(word).strip() or point)
+                text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
+                axis.annotate(
+                    text, (x, error), (7, 7), textcoords="offset points", fontsize=9, color=colour
+                )
+            least, most = min(seeds.values()), max(seeds.values())
+            n = f"{most}" if least == most else f"{least} to {most}"
+            axis.plot([], [], mark, color=colour, label=f"{name}, n = {n}")
+        _plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
+        axis.set(xlabel=label, ylabel="final test error, %")
+        if any(name != word for word, name in series.items()):
+            axis.legend(loc="best")
+    return figure
+
+
+def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> Figure:
+    """Units that survive in each layer, a panel a layer: every seed, and the mean of each point.
+
+    Args:
+        rows: recorded runs.
+        layers: by the layer's name, its place in the architecture, and its units at the start.
+    """
+    points = list(dict.fromkeys(rows["point"]))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
+        axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
+        for axis, (name, (place, total)) in zip(axes, layers.items(), strict=True):
+            labels = []
+            for row, point in enumerate(points):
+                sizes = rows.loc[rows["point"] == point, "architecture"]
+                units = np.array([int(size.split("-")[place]) for size in sizes])
+                axis.barh(row, units.mean(), color=PALETTE[0], alpha=0.35, height=0.6)
+                axis.plot(units, np.full(len(units), row), "|", color="black", ms=9, mew=0.7)
+                labels.append(f"{_name(point)}, n = {len(units)}")
+            axis.set_yticks(range(len(points)), labels, fontsize=9)
+            axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
+            axis.set_title(f"{name},\nof {total}", fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        figure.supxlabel("left at the end", fontsize=11)
+    return figure
+
+
+def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """Columns of the trajectories against the epoch: the mean of each point.
+
+    Axes are logarithmic; linear below 1 for a column that reaches 0.
+
+    Args:
+        epochs: trajectories, with ``point`` and ``epoch``.
+        panels: by column, the panel's title.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 2.3 * len(panels)), layout="constrained")
+        axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for axis, (column, title) in zip(axes, panels.items(), strict=True):
+            known = epochs.dropna(subset=[column])
+            groups = known.groupby("point", sort=False)
+            colours = _colours(len(groups))
+            for (point, runs), colour in zip(groups, colours, strict=False):
+                found = runs.groupby("epoch")[column].agg(["mean"])
+                label = f"{_name(point)}, n = {len(set(runs['run']))}"
+                axis.plot(found.index, found["mean"], color=colour, lw=1.6, label=label)
+            axis.set_title(title)
+            if np.all(known[column] > 0):
+                _plain_log(axis, "y", np.asarray(known[column]))
+            else:
+                axis.set_yscale("symlog", linthresh=1)
+                axis.yaxis.set_major_formatter(ScalarFormatter())
+                axis.set_ylim(bottom=0)
+        axes[0].legend(fontsize=9)
+        axes[-1].set_xlabel("epoch")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """How the θ of the units still there are spread, epoch by epoch, a panel a gate.
+
+    Args:
+        run: the trajectory of one run.
+        titles: by name of the gate, what its units are.
+    """
+    noted = [json.loads(theta) for theta in run.sort_values("epoch")["theta"]]
+    noted = [theta for theta in noted if theta]
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
+        axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
+        norm = LogNorm(1, 1000)
+        for axis, (gate, title) in zip(axes, titles.items(), strict=True):
+            counts = np.array([theta[gate]["histogram"] for theta in noted], dtype=float).T
+            axis.imshow(
+                np.where(counts > 0, counts, np.nan),
+                aspect="auto",
+                origin="lower",
+                extent=(0.5, len(noted) + 0.5, 0, 1),
+                cmap="viridis_r",
+                norm=norm,
+                interpolation="nearest",
+            )
+            axis.set(title=title, ylabel="θ", yticks=[0, 0.5, 1])
+        axes[-1].set_xlabel("epoch")
+        figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(axes), label="units", aspect=40)
+    return figure
+
+
+def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str]) -> Figure:
+    """Columns of the points side by side: seeds as ticks, mean and 95 % interval.
+
+    Args:
+        rows: recorded runs.
+        panels: by column, the label of its axis.
+        points: all that are declared; a point without a run keeps an empty row.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 1.2 + 0.34 * len(points)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, (column, label) in zip(axes, panels.items(), strict=True):
+            names = []
+            for row, point in enumerate(points):
+                values = rows.loc[rows["point"] == point, column].dropna().to_numpy()
+                names.append(f"{point}, n = {len(values)}")
+                if not len(values):
+                    continue
+                axis.plot(values, np.full(len(values), row), "|", color="#999999", ms=10)
+                mean, low, high = mean_interval(values)
+                axis.plot([low, high], [row, row], color=PALETTE[0], lw=2)
+                axis.plot(mean, row, "o", color=PALETTE[0])
+            axis.set_yticks(range(len(points)), names, fontsize=9)
+            axis.set_ylim(len(points) - 0.5, -0.5)
+            axis.set_xlabel(label, fontsize=10)
+            axis.set_xlim(left=min(0, axis.get_xlim()[0]))
+            axis.xaxis.set_major_locator(MaxNLocator(3))
+    return figure
+
+
+def _name(point: object) -> str:
+    return str(point).replace("log_gamma=", "log γ = ")
+
+
+def _colours(count: int) -> Sequence[object]:
+    """Of as many points: the palette's, or a scale from dark to light if they are many."""
+    return PALETTE if count <= 4 else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
+def _plain_log(axes: Axes, name: str, values: np.ndarray, room: float = 1.15) -> None:
+    """A logarithmic axis with plain numbers, and room above the values for labels."""
+    low, high = float(values.min()) / 1.15, float(values.max()) * room
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+    factors = (1, 2, 3, 5, 7) if high < 8 * low else (1, 2, 5) if high < 80 * low else (1,)
+    steps = [m * 10.0**p for p in range(-2, 9) for m in factors]
+    ticks = [x for x in steps if low <= x <= high]
+    axis.set_ticks(ticks, labels=[f"{x:,g}" for x in ticks])
+    axis.set_minor_formatter(NullFormatter())

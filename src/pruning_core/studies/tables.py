@@ -1,0 +1,89 @@
+"""Recorded runs and verdicts as the tables that the book shows; every table says how many seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pruning_core.studies.declaration import StudyError, load_study, names
+from pruning_core.studies.ledger import decided, interval, measures
+from pruning_core.studies.records import table, trajectories
+
+
+def runs(root: Path, study: str) -> pd.DataFrame:
+    """Every recorded run of a study, with shares in percent, in the order of its declaration."""
+    return measures(table(load_study(study, root / "studies"), root / "results"))
+
+
+def epochs(root: Path, study: str) -> pd.DataFrame:
+    """A row for each epoch of each recorded run: its trajectory, with ``point`` and ``seed``."""
+    declared = load_study(study, root / "studies")
+    found = runs(root, study)
+    if not len(found):
+        return found.assign(epoch=pd.Series(dtype=int))
+    known = found[["run", "point", "seed", "model"]]
+    return known.merge(trajectories(declared, root / "results"), on="run", validate="1:m")
+
+
+def every_run(root: Path) -> pd.DataFrame:
+    """The recorded runs of all studies; a run that several of them share comes once for each."""
+    tables = [runs(root, name).assign(study=name) for name in names(root / "studies")]
+    return pd.concat([rows for rows in tables if len(rows)], ignore_index=True)
+
+
+def progress(root: Path) -> pd.DataFrame:
+    """Of each study, what it asks, on which split, and how many of its runs are recorded."""
+    found = []
+    for name in names(root / "studies"):
+        study = load_study(name, root / "studies")
+        rows = table(study, root / "results")
+        done, planned = Counter(rows["point"]), Counter(run.point for run in study.runs)
+        found.append(
+            {
+                "study": name,
+                "split": study.runs[0].split,
+                "points": len(study.points),
+                "complete": sum(done[point] == n for point, n in planned.items()),
+                "runs": len(study.runs),
+                "recorded": len(rows),
+            }
+        )
+    return pd.DataFrame(found).set_index("study")
+
+
+def summary(rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]]) -> pd.DataFrame:
+    """Mean ± half the width of the 95 % t interval of each point, and n, the number of seeds.
+
+    Args:
+        rows: of :func:`runs`.
+        columns: by heading, the column and its digits.
+    """
+    found = {
+        point: {"n": len(group)}
+        | {head: interval(group[name], digits) for head, (name, digits) in columns.items()}
+        for point, group in rows.groupby("point", sort=False)
+    }
+    return pd.DataFrame.from_dict(found, orient="index", columns=["n", *columns])
+
+
+def verdicts(root: Path, claims: Sequence[str]) -> str:
+    """The ledger's verdict on each of these claims and on its conditions, as Markdown.
+
+    Raises:
+        StudyError: if there is no such claim.
+    """
+    known = {claim["name"]: claim for claim in decided(root)}
+    if unknown := set(claims) - set(known):
+        raise StudyError(f"no claims {sorted(unknown)}; there are {', '.join(known)}")
+    lines = []
+    for name in claims:
+        claim = known[name]
+        published = f" Published: {claim['published']}." if claim["published"] else ""
+        lines.append(f"**{claim['verdict'].capitalize()}**: {claim['text']}.{published}")
+        lines.append(f"(`{name}`, {claim['source']}; declared {claim['declared']})\n")
+        lines += [f"- `{told['said']}`: {told['found']}" for told in claim["conditions"]]
+        lines.append("")
+    return "\n".join(lines)
