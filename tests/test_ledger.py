@@ -240,8 +240,7 @@ def test_a_table_has_a_row_for_each_published_result() -> None:
         row["method"] + (", recalled" if row["confirmed"] == "no" else "") for row in rows
     ]
     assert found["met"].to_list() == [
-        "none as small" if row["point"] is None else "yes" if row["as_good"] else "no"
-        for row in rows
+        "–" if row["point"] is None else "yes" if row["as_good"] else "no" for row in rows
     ]
 
 
@@ -299,7 +298,7 @@ def test_an_interval_may_reach_across_the_limit(recorded: Recorded) -> None:
 
 
 def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None:
-    claim = decided(ROOT)[0] | {"text": "a < b", "verdict": "holds partly"}
+    claim: dict[str, Any] = decided(ROOT)[0] | {"text": "a < b", "verdict": "holds partly"}
     html = item(claim)
     assert "a &lt; b." in html
     assert '<strong class="verdict holds-partly">holds partly</strong>' in html

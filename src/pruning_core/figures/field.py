@@ -134,8 +134,8 @@ def field_of_results(
         axis = figure.subplots()
         bottom = 0.8 * min(theirs["error_percent"].min(), ours["low"].min())
         axis.set(xscale="log", ylim=(bottom, top), ylabel="test error, percent")
-        left = 0.7 * min(theirs[size].min(), ours.loc[ours["error"] < top, size].min())
-        axis.set_xlim(unit * left, unit * 2.5 * theirs[size].max())
+        left = 0.7 * min(*theirs[size], *ours.loc[ours["error"] < top, size])
+        axis.set_xlim(unit * left, unit * 2.5 * max(theirs[size]))
         axis.set_xlabel("weights left, percent" if size != "macs" else "thousands of MACs")
         _step(axis, unit * ours[size].to_numpy(), ours["error"].to_numpy())
         for method, colour, marker, name in (
@@ -191,11 +191,11 @@ def _label(
     points = [axis.transData.transform(place) for place in (*(p[1:] for p in places), *others)]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     frame = axis.get_window_extent()
-    for name, *place in places:
+    for name, x, y in places:
         for dx, dy in _OFFSETS:
             text = axis.annotate(
                 name,
-                tuple(place),
+                (x, y),
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
@@ -206,10 +206,10 @@ def _label(
             box = text.get_window_extent()
             free = not any(box.overlaps(other) for other in taken)
             if free and frame.contains(*box.min) and frame.contains(*box.max):
+                taken.append(box)
                 break
             if (dx, dy) != _OFFSETS[-1]:
                 text.remove()
-        taken.append(box)
 
 
 def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:

@@ -90,10 +90,12 @@ class Finding:
         """Whether the whole interval is on the same side of the limit; None if there is none."""
         if self.met is None or np.isnan(self.low):
             return None
-        limit, over = self.condition.at_most, self.condition.at_least
+        limit = self.condition.at_most
         if limit is not None:
             return bool(self.high <= limit if self.met else self.low > limit)
-        return bool(self.low >= over if self.met else self.high < over)
+        limit = self.condition.at_least
+        assert limit is not None, "a condition has one of the two"
+        return bool(self.low >= limit if self.met else self.high < limit)
 
 
 def load_claims(path: Path) -> list[Claim]:

@@ -52,7 +52,7 @@ def operating_points(root: Path) -> pd.DataFrame:
         rows = rows.loc[
             (rows["split"] == "test")
             & (rows["dataset"] == "mnist")
-            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS))
+            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS.__getitem__))
         ]
         for point, runs in rows.groupby("point", sort=False):
             key = tuple(runs["run"])
@@ -107,7 +107,7 @@ def undominated(points: np.ndarray) -> np.ndarray:
     """
     one, other = points[:, None], points[None, :]
     dominates = (one <= other).all(-1) & (one < other).any(-1)
-    return ~dominates.any(0)
+    return np.logical_not(dominates.any(axis=0))
 
 
 def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -115,18 +115,19 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = []
     for row in rows:
         name = row["method"] + (", recalled" if row["confirmed"] == "no" else "")
-        ours = {"met": "none as small", "our error, %": "", "our weights, %": ""}
+        met = "–" if row["point"] is None else "yes" if row["as_good"] else "no"
+        verdict = {"met": met}
+        if "by_macs" in row:
+            verdict["by MACs"] = "yes" if row["by_macs"] else "no"
+        ours = {}
         if row["point"] is not None:
             half = (row["high"] - row["low"]) / 2
             ours = {
-                "met": "yes" if row["as_good"] else "no",
                 "our error, %": f"{row['error']:.2f} ± {half:.2f}",
                 "our weights, %": f"{row['weights']:.2f}",
             }
-        if "by_macs" in row:
-            ours["by MACs"] = "yes" if row["by_macs"] else "no"
         size, error = f"{_weights(row):.3g}", f"{row['error_percent']:.2f}"
-        found.append({"": name, "weights, %": size, "error, %": error} | ours)
+        found.append({"": name} | verdict | {"weights, %": size, "error, %": error} | ours)
     return pd.DataFrame(found).set_index("").fillna("").rename_axis(None)
 
 

@@ -41,10 +41,7 @@ def overview(
     """
     found = {
         name: {"n": str(len(runs))}
-        | {
-            heading: interval(values, digits) if len(values := runs[column].dropna()) else "–"
-            for column, heading in columns.items()
-        }
+        | {heading: _told(pd.Series(runs[column]), digits) for column, heading in columns.items()}
         for name, runs in rows.groupby(by, sort=False)
     }
     # An unnamed index makes one row of headings.
@@ -56,7 +53,7 @@ def own_share(rows: pd.DataFrame) -> float | None:
 
     None if they do not reach the first.
     """
-    zeros = rows["zeros_percent"].mean()
+    zeros = float(rows["zeros_percent"].to_numpy().mean())
     # A cut to 95 % is rounded to whole weights.
     return max((share for share in ZEROS_PERCENT if share <= zeros + 0.01), default=None)
 
@@ -70,4 +67,9 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
         column: what is compared.
     """
     one, two = (rows.set_index("seed")[column] for rows in (first, second))
-    return (one - two).dropna()
+    return pd.Series(one - two).dropna()
+
+
+def _told(values: pd.Series, digits: int) -> str:
+    measured = values.dropna().to_numpy()
+    return interval(measured, digits) if len(measured) else "–"
