@@ -1,8 +1,11 @@
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +17,15 @@ from pruning_core.cli import main
 from pruning_core.metrics import count_macs
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.studies.declaration import StudyError, load_study
-from pruning_core.studies.ledger import Condition, decided, find, load_claims
-from pruning_core.studies.published import compared, load_published
+from pruning_core.studies.ledger import VERDICTS, Condition, as_text, decided, find, load_claims
+from pruning_core.studies.ledger_page import item, section
+from pruning_core.studies.published import (
+    as_table,
+    compared,
+    load_published,
+    operating_points,
+    undominated,
+)
 from pruning_core.studies.records import multiply_accumulates, record
 
 ROOT = Path(__file__).parents[1]
@@ -215,6 +225,30 @@ def test_a_published_row_is_met_by_what_is_as_small_and_as_accurate(recorded: Re
     assert found == [(good, point) for _, good, point in rows]
 
 
+def test_a_network_of_another_size_is_not_compared(recorded: Recorded) -> None:
+    root = recorded({"a": [1.5] * SEEDS})
+    assert set(operating_points(root)["point"]) == {"a"}
+    path = root / "results" / "s.csv"
+    pd.read_csv(path).assign(weights_total=1_348_000).to_csv(path, index=False)
+    assert not len(operating_points(root))
+
+
+def test_a_table_has_a_row_for_each_published_result() -> None:
+    rows = compared(ROOT)
+    found = as_table(rows)
+    assert found.index.to_list() == [
+        row["method"] + (", recalled" if row["confirmed"] == "no" else "") for row in rows
+    ]
+    assert found["met"].to_list() == [
+        "–" if row["point"] is None else "yes" if row["as_good"] else "no" for row in rows
+    ]
+
+
+def test_a_point_is_dominated_by_one_that_is_better_in_one_and_worse_in_none() -> None:
+    points = np.array([[1, 3], [2, 2], [2, 2], [2, 3], [3, 1], [3, 2]])
+    assert undominated(points).tolist() == [True, True, True, False, True, False]
+
+
 def test_published_sizes_are_those_that_counting_gives() -> None:
     rows = load_published(ROOT).dropna(subset="kept")
     assert len(rows) > 10
@@ -250,6 +284,55 @@ def test_multiply_accumulates_of_an_architecture(
 ) -> None:
     counted = count_macs(model, torch.zeros(1, 1, 28, 28))
     assert multiply_accumulates(sizes) + biases == counted
+
+
+def test_an_interval_may_reach_across_the_limit(recorded: Recorded) -> None:
+    root = recorded(ERRORS)
+    mean, half = ERRORS["a"].mean(), stats.sem(ERRORS["a"]) * stats.t.ppf(0.975, SEEDS - 1)
+    for shift, clear in ((0.5 * half, False), (1.5 * half, True)):
+        assert find(condition(at_most=mean + shift), root).clear is clear
+        assert find(condition(at_least=mean + shift), root).clear is clear
+        assert find(condition(at_most=mean - shift), root).clear is clear
+    assert find(condition(statistic="largest", at_most=9), root).clear is None
+    assert find(condition(seeds=SEEDS + 1, at_most=9), root).clear is None
+
+
+def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None:
+    claim: dict[str, Any] = decided(ROOT)[0] | {"text": "a < b", "verdict": "holds partly"}
+    html = item(claim)
+    assert "a &lt; b." in html
+    assert '<strong class="verdict holds-partly">holds partly</strong>' in html
+    for found in claim["conditions"]:
+        assert escape(found["found"]) in html
+        assert f"<code>{found['command']}</code>" in html
+
+
+def test_a_difference_needs_the_runs_of_both_studies() -> None:
+    (claim,) = (c for c in decided(ROOT) if c["name"] == "halo-against-magnitude")
+    for study in ("halo-lenet-300-100", "baselines-lenet-300-100"):
+        assert f"<code>pruning-core study run {study}</code>" in item(claim)
+        assert f"    pruning-core study run {study}" in as_text([claim])
+
+
+def test_a_section_ends_at_the_next_of_its_level(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("# A\n\n## B\n\ntext\n\n### C\n\nmore\n\n## D\n\nother\n")
+    assert section(path, "## B") == "text\n\n### C\n\nmore"
+    with pytest.raises(ValueError, match="no heading '## E'"):
+        section(path, "## E")
+
+
+def test_the_book_shows_the_ledger_as_the_results_have_it() -> None:
+    notebook = nbformat.read(ROOT / "book" / "the-ledger.ipynb", as_version=4)
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    shown = "".join(o.data["text/html"] for o in outputs if "text/html" in o.get("data", {}))
+    claims = decided(ROOT)
+    stale = [claim["name"] for claim in claims if item(claim) not in shown]
+    assert not stale, "make notebooks: the page shows what the results no longer say"
+    assert shown.count('<li id="claim-') == len(claims)
+    counts = Counter(claim["verdict"] for claim in claims)
+    text = "".join(o.text for o in outputs if o.get("name") == "stdout")
+    assert all(f"{verdict}: {counts[verdict]}," in text for verdict in VERDICTS)
 
 
 def test_every_claim_of_the_project_can_be_looked_up() -> None:

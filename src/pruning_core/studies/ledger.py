@@ -16,6 +16,8 @@ from scipy import stats
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.records import table
 
+_COMMAND = "pruning-core study run"
+
 VERDICTS = ("holds", "holds partly", "fails", "not decided")
 
 
@@ -83,6 +85,18 @@ class Finding:
     n: int
     met: bool | None
 
+    @property
+    def clear(self) -> bool | None:
+        """Whether the whole interval is on the same side of the limit; None if there is none."""
+        if self.met is None or np.isnan(self.low):
+            return None
+        limit = self.condition.at_most
+        if limit is not None:
+            return bool(self.high <= limit if self.met else self.low > limit)
+        limit = self.condition.at_least
+        assert limit is not None, "a condition has one of the two"
+        return bool(self.low >= limit if self.met else self.high < limit)
+
 
 def load_claims(path: Path) -> list[Claim]:
     """Read ``claims.toml``.
@@ -149,7 +163,8 @@ def as_text(claims: Sequence[Mapping[str, Any]]) -> str:
         for condition in claim["conditions"]:
             lines.append(f"    {condition['said']}: {condition['found']}")
         lines += [
-            f"    {command}" for command in sorted({c["command"] for c in claim["conditions"]})
+            f"    {_COMMAND} {study}"
+            for study in dict.fromkeys(s for c in claim["conditions"] for s in c["studies"])
         ]
     return "\n".join(lines)
 
@@ -163,12 +178,25 @@ def find(condition: Condition, root: Path) -> Finding:
     n = min(len(v) for v in values)
     if n < condition.seeds:
         return Finding(condition, np.nan, np.nan, np.nan, n, None)
-    estimate, low, high = _STATISTICS[condition.statistic]([v.to_numpy() for v in values])
+    estimate, low, high = estimated(condition.statistic, [v.to_numpy() for v in values])
     lowest, highest = (low, high) if condition.whole_interval else (estimate, estimate)
     met = (condition.at_most is None or highest <= condition.at_most) and (
         condition.at_least is None or lowest >= condition.at_least
     )
     return Finding(condition, estimate, low, high, n, bool(met))
+
+
+def estimated(statistic: str, samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """A statistic of :class:`Condition`, and the ends of its 95 % interval.
+
+    The interval of a mean is Student's; of "spread" and "range", the percentile bootstrap's with
+    a fixed stream of random numbers; "largest" has none.
+
+    Args:
+        statistic: its name.
+        samples: values over the seeds, of each point.
+    """
+    return _STATISTICS[statistic](samples)
 
 
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -258,7 +286,9 @@ def _told(finding: Finding) -> dict[str, Any]:
         **{key: None if np.isnan(value) else value for key, value in numbers.items()},
         "n": finding.n,
         "met": finding.met,
-        "command": f"pruning-core study run {condition.study}",
+        "clear": finding.clear,
+        "studies": list(dict.fromkeys([condition.study, *(condition.minus or ())[:1]])),
+        "command": f"{_COMMAND} {condition.study}",
     }
 
 

@@ -18,6 +18,9 @@ OURS = {"structured": ("bernoulli",), "unstructured": ("bernoulli", "halo")}
 SEEDS = 10
 """A point needs as many."""
 
+DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
+"""What weights are percent of; a network of another size at the start is not compared."""
+
 
 def load_published(root: Path) -> pd.DataFrame:
     """``studies/published.csv``: a row for each published result, with its size and its error.
@@ -35,8 +38,8 @@ def load_published(root: Path) -> pd.DataFrame:
 def operating_points(root: Path) -> pd.DataFrame:
     """Size and error of every point on MNIST's test set, as means over the seeds.
 
-    Weights that were cut at a threshold without further training are points too: those of HALO's
-    curve.
+    Points that started from a network of another size are left out. Weights that
+    were cut at a threshold without further training are points too: those of HALO's curve.
     """
     points = []
     studies = [load_study(name, root / "studies") for name in names(root / "studies")]
@@ -46,7 +49,11 @@ def operating_points(root: Path) -> pd.DataFrame:
         rows = measures(table(study, root / "results"))
         if not len(rows):
             continue
-        rows = rows.loc[(rows["split"] == "test") & (rows["dataset"] == "mnist")]
+        rows = rows.loc[
+            (rows["split"] == "test")
+            & (rows["dataset"] == "mnist")
+            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS.__getitem__))
+        ]
         for point, runs in rows.groupby("point", sort=False):
             key = tuple(runs["run"])
             if len(runs) < SEEDS or key in seen:
@@ -85,6 +92,43 @@ def compared(root: Path) -> list[dict[str, Any]]:
         | ({} if np.isnan(row["macs"]) else {"by_macs": _best(row, ours, "macs")["as_good"]})
         for row in load_published(root).to_dict("records")
     ]
+
+
+def undominated(points: np.ndarray) -> np.ndarray:
+    """Which points no other point dominates.
+
+    One dominates another if it is nowhere larger, and somewhere smaller.
+
+    Args:
+        points: sizes and errors, say, the smaller the better; shape (n, k).
+
+    Returns:
+        bool, shape (n,).
+    """
+    one, other = points[:, None], points[None, :]
+    dominates = (one <= other).all(-1) & (one < other).any(-1)
+    return np.logical_not(dominates.any(axis=0))
+
+
+def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """What :func:`compared` found, for a page: a row for each published result."""
+    found = []
+    for row in rows:
+        name = row["method"] + (", recalled" if row["confirmed"] == "no" else "")
+        met = "–" if row["point"] is None else "yes" if row["as_good"] else "no"
+        verdict = {"met": met}
+        if "by_macs" in row:
+            verdict["by MACs"] = "yes" if row["by_macs"] else "no"
+        ours = {}
+        if row["point"] is not None:
+            half = (row["high"] - row["low"]) / 2
+            ours = {
+                "our error, %": f"{row['error']:.2f} ± {half:.2f}",
+                "our weights, %": f"{row['weights']:.2f}",
+            }
+        size, error = f"{_weights(row):.3g}", f"{row['error_percent']:.2f}"
+        found.append({"": name} | verdict | {"weights, %": size, "error, %": error} | ours)
+    return pd.DataFrame(found).set_index("").fillna("").rename_axis(None)
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,305 @@
+"""Recorded results: error against zeros, paired differences, and the field of published results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
+
+from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.sparsity import ZEROS_PERCENT
+from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.published import OURS
+
+SEED = "#aaaaaa"
+_LOOKS = (
+    (PALETTE[0], "o", "-"),
+    (PALETTE[1], "s", "--"),
+    (PALETTE[2], "^", "-."),
+    (PALETTE[4], "D", ":"),
+    (DENSE, "v", (0, (5, 1))),
+)
+
+_OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
+_OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
+"""Where a label may stand, in points from its place; the last is taken if none is free."""
+
+
+def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Test error against the share of zeros, one global threshold each: means of the seeds.
+
+    Bars reach from the lowest seed to the highest.
+
+    Args:
+        curves: by label, up to five, the rows of a point, with the columns ``error_at_…``.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axis = figure.subplots()
+        places = np.arange(len(ZEROS_PERCENT))
+        for (label, rows), (colour, marker, dash), shift in zip(
+            curves.items(), _LOOKS, (0, -0.07, 0.07, -0.14, 0.14), strict=False
+        ):
+            errors = rows[[f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]].dropna().to_numpy()
+            mean = errors.mean(0)
+            axis.vlines(places + shift, errors.min(0), errors.max(0), color=colour, lw=1.5)
+            style = {"color": colour, "marker": marker, "ls": dash, "lw": 2, "ms": 5}
+            axis.semilogy(places + shift, mean, label=f"{label} (n = {len(errors)})", **style)
+        # The shares stand evenly: most of what happens does so in the last two percent.
+        axis.set_xticks(places, [f"{zeros:g}" for zeros in ZEROS_PERCENT])
+        axis.set(xlabel="zeros among the weights, percent", ylabel="test error, percent")
+        ticks = (0.5, 1, 2, 5, 10, 20, 50, 90)
+        low, high = axis.get_ylim()
+        shown = [tick for tick in ticks if low <= tick <= high]
+        axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
+        axis.minorticks_off()
+        axis.set_ylim(low, high)
+        axis.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
+    """A row for each comparison: seeds as ticks, the mean as a dot, its 95 % t interval.
+
+    The axis is linear between -1 and 1 and logarithmic beyond. Arrows mark ends outside it.
+
+    Args:
+        found: differences over the seeds, by label.
+        xlabel: what they are.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
+        axis = figure.subplots()
+        axis.set_xscale("symlog", linthresh=1, linscale=1.6)
+        limit = max(2.0, *(1.6 * float(values.abs().max()) for values in found.values()))
+        axis.set_xlim(-limit, limit)
+        for row, values in enumerate(found.values()):
+            _seeds_and_interval(axis, values.to_numpy(), row)
+        axis.axvline(0, color="black", lw=1)
+        labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
+        axis.set_yticks(range(len(found)), labels, fontsize=9)
+        ticks = [tick for tick in (-30, -10, -1, -0.5, 0, 0.5, 1, 10, 30) if abs(tick) < limit]
+        axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=xlabel, ylim=(len(found) - 0.5, -0.5))
+    return figure
+
+
+def _seeds_and_interval(axis: Axes, values: np.ndarray, row: int) -> None:
+    """One row of a figure; the parts of an interval outside the axis end in arrows."""
+    axis.plot(values, [row] * len(values), "|", color=SEED, ms=12)
+    mean, low, high = mean_interval(values)
+    left, right = axis.get_xlim()
+    axis.plot(np.clip([low, high], left, right), [row, row], color=PALETTE[0], lw=2)
+    for end, edge, marker in ((low, left, "<"), (high, right, ">")):
+        if (end < left) if marker == "<" else (end > right):
+            axis.plot(edge, row, marker, color=PALETTE[0], ms=7, clip_on=False)
+    axis.plot(mean, row, "o", color=PALETTE[0], mfc=PALETTE[0] if len(values) > 1 else "white")
+
+
+def field_of_results(
+    published: pd.DataFrame,
+    ours: pd.DataFrame,
+    model: str,
+    kind: str,
+    size: str = "weights_percent",
+) -> Figure:
+    """Error against size: published results as squares, ours with 95 % intervals, a step below.
+
+    A published result on or above the step is met by one of ours that is as small and as accurate.
+    Open squares are unconfirmed. The frame is drawn around the published results.
+
+    Args:
+        published: as :func:`pruning_core.studies.published.load_published` has it.
+        ours: as :func:`pruning_core.studies.published.operating_points` has it.
+        model: whose results are shown.
+        kind: "structured" or "unstructured".
+        size: "weights_percent" or "macs".
+    """
+    ours = ours.loc[(ours["model"] == model) & ours["method"].isin(OURS[kind])]
+    published = published.loc[(published["model"] == model) & (published["kind"] == kind)]
+    theirs = published.assign(
+        weights_percent=published["weights_percent"].fillna(100 - published["zeros_percent"])
+    ).dropna(subset=size)
+    unit = 1e-3 if size == "macs" else 1
+    top = 1.25 * theirs["error_percent"].max()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+        axis = figure.subplots()
+        bottom = 0.8 * min(theirs["error_percent"].min(), ours["low"].min())
+        axis.set(xscale="log", ylim=(bottom, top), ylabel="test error, percent")
+        left = 0.7 * min(*theirs[size], *ours.loc[ours["error"] < top, size])
+        axis.set_xlim(unit * left, unit * 2.5 * max(theirs[size]))
+        axis.set_xlabel("weights left, percent" if size != "macs" else "thousands of MACs")
+        _step(axis, unit * ours[size].to_numpy(), ours["error"].to_numpy())
+        for method, colour, marker, name in (
+            ("halo", PALETTE[1], "D", "HALO, ours"),
+            ("bernoulli", PALETTE[0], "o", "Bernoulli pruning, ours"),
+        ):
+            points = ours.loc[(ours["method"] == method) & (ours["error"] < top)]
+            if len(points):
+                bars = points["error"] - points["low"]
+                place = (unit * points[size], points["error"], bars)
+                axis.errorbar(*place, fmt=marker, color=colour, ms=6, capsize=3, label=name)
+        for confirmed, fill, name in (("yes", DENSE, "published"), ("no", "white", "recalled")):
+            rows = theirs.loc[theirs["confirmed"] == confirmed]
+            if len(rows):
+                place = (unit * rows[size], rows["error_percent"])
+                axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=6, label=name)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
+        near = ours.loc[ours["error"] < top]
+        places = [
+            (row["method"], unit * row[size], row["error_percent"])
+            for row in theirs.sort_values(size, ascending=False).to_dict("records")
+        ]
+        _label(
+            figure,
+            axis,
+            places,
+            [(unit * x, y) for x, y in zip(near[size], near["error"], strict=True)],
+        )
+    return figure
+
+
+def _step(axis: Axes, sizes: np.ndarray, errors: np.ndarray) -> None:
+    """The least error of the points that are at most as large."""
+    order = np.argsort(sizes)
+    least = np.minimum.accumulate(errors[order])
+    ends = np.concatenate([sizes[order[:1]], sizes[order], [10 * sizes.max() + 1e6]])
+    least = np.concatenate([[1e3], least, least[-1:]])
+    axis.step(ends, least, where="post", color=PALETTE[0], lw=1, alpha=0.6)
+    axis.fill_between(ends, least, 1e3, step="post", color=PALETTE[0], alpha=0.07, lw=0)
+
+
+def _label(
+    figure: Figure,
+    axis: Axes,
+    places: Sequence[tuple[str, float, float]],
+    others: Sequence[tuple[float, float]],
+) -> None:
+    """A name beside each place, where it hides no other name, no place and none of the others."""
+    figure.canvas.draw()
+    points = [axis.transData.transform(place) for place in (*(p[1:] for p in places), *others)]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
+    frame = axis.get_window_extent()
+    for name, x, y in places:
+        for dx, dy in _OFFSETS:
+            text = axis.annotate(
+                name,
+                (x, y),
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right" if dx < 0 else "center",
+                va="center",
+                fontsize=8.5,
+                color="#333333",
+            )
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other) for other in taken)
+            if free and frame.contains(*box.min) and frame.contains(*box.max):
+                taken.append(box)
+                break
+            if (dx, dy) != _OFFSETS[-1]:
+                text.remove()
+
+
+def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
+    """A row for each method: its published error as a square, ours over the seeds as above.
+
+    Args:
+        rows: by label, the published error in percent, whether it is confirmed, and our errors.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 0.5 * len(rows) + 1.5), layout="constrained")
+        axis = figure.subplots()
+        shown = [error for error, _, _ in rows.values()]
+        shown += [error for _, _, ours in rows.values() for error in ours]
+        axis.set_xlim(min(shown) - 0.3, max(shown) + 0.3)
+        for row, (error, confirmed, ours) in enumerate(rows.values()):
+            _seeds_and_interval(axis, ours.to_numpy(), row)
+            axis.plot(error, row, "s", mec=DENSE, mfc=DENSE if confirmed else "white", ms=8)
+        labels = [f"{label}, n = {len(ours)}" for label, (_, _, ours) in rows.items()]
+        axis.set_yticks(range(len(rows)), labels, fontsize=9)
+        axis.set(xlabel="test error, percent", ylim=(len(rows) - 0.5, -0.5))
+        for fill, name in ((DENSE, "published"), ("white", "recalled")):
+            axis.plot([], [], "s", mec=DENSE, mfc=fill, label=name)
+        axis.plot([], [], "o-", color=PALETTE[0], label="ours")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=9)
+    return figure
+
+
+def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
+    """Probability that a condition is met, against how far the truth is inside its limit.
+
+    Args:
+        room: in standard deviations of one run; shape (n,).
+        by_rule: probabilities, by label; shape (n,).
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        axis = figure.subplots()
+        for (label, values), (colour, _, dash) in zip(by_rule.items(), _LOOKS, strict=False):
+            axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)
+        axis.axvline(0, color="black", lw=1)
+        axis.set(ylim=(-0.02, 1.02), ylabel="probability of being met")
+        axis.set_xlabel("true mean inside the limit by, standard deviations of a run")
+        axis.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def by_start(rows: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+    """A panel for each measurement, a row for each point: seeds as ticks, mean and interval.
+
+    Args:
+        rows: of :func:`pruning_core.studies.summary.recorded`.
+        columns: label of the axis by column of ``rows``.
+    """
+    points = list(rows["point"].unique())
+    with mpl.rc_context(STYLE):
+        height = 0.32 * len(points) + 0.9
+        figure = Figure(figsize=(6.0, len(columns) * height), layout="constrained")
+        axes = figure.subplots(len(columns), squeeze=False)[:, 0]
+        for axis, (column, label) in zip(axes, columns.items(), strict=True):
+            values = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
+            ends = np.concatenate([[*v, *mean_interval(v)] for v in values])
+            low, high = np.nanmin(ends), np.nanmax(ends)
+            axis.set_xlim(low - 0.25 * (high - low), high + 0.25 * (high - low))
+            for row, sample in enumerate(values):
+                _seeds_and_interval(axis, sample, row)
+            names = [f"{p}, n = {len(v)}" for p, v in zip(points, values, strict=True)]
+            axis.set_yticks(range(len(points)), names, fontsize=9)
+            axis.set(xlabel=label, ylim=(len(points) - 0.5, -0.5))
+    return figure
+
+
+def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """Weights left after each epoch, a panel for each group: mean, and from least to most.
+
+    Args:
+        groups: by title, by label of up to five, rows with the columns epoch and weights_kept.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 2.6 * len(groups) + 0.4), layout="constrained")
+        axes = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
+        for axis, (title, group) in zip(axes, groups.items(), strict=True):
+            for (label, rows), (colour, _, dash) in zip(group.items(), _LOOKS, strict=False):
+                weights = rows.groupby("epoch")["weights_kept"].agg(["mean", "min", "max"]) / 1000
+                axis.plot(weights["mean"], color=colour, ls=dash, lw=2, label=label)
+                ends = (weights["min"], weights["max"])
+                axis.fill_between(weights.index, *ends, color=colour, alpha=0.25, lw=0)
+            axis.set(title=title, yscale="log", ylabel="weights, thousands")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+            axis.legend(fontsize=9)
+        axes[-1].set_xlabel("epoch")
+    return figure
