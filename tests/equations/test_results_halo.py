@@ -8,7 +8,7 @@ from torch import nn
 
 from pruning_core.sparsity import make_permanent_, prune_
 from pruning_core.studies.ledger import mean_interval
-from pruning_core.studies.summary import paired
+from pruning_core.studies.tables import paired
 
 
 @pytest.mark.parametrize("n", [2, 4, 10])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pruning_core.studies.chance import expected_range
 from pruning_core.studies.ledger import estimated
+from pruning_core.studies.sampling import expected_range
 
 
 def test_eq_robustness_range() -> None:

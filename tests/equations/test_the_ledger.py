@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pruning_core.studies.chance import probability_met
 from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.sampling import probability_met
 
 
 @pytest.mark.parametrize("n", [3, 10])

@@ -260,7 +260,7 @@ def by_start(rows: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """A panel for each measurement, a row for each point: seeds as ticks, mean and interval.
 
     Args:
-        rows: of :func:`pruning_core.studies.summary.recorded`.
+        rows: of :func:`pruning_core.studies.tables.runs`.
         columns: label of the axis by column of ``rows``.
     """
     points = list(rows["point"].unique())

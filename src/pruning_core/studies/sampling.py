@@ -1,8 +1,9 @@
-"""What a few seeds can tell: coverage of an interval, power of a comparison, the best of many."""
+"""What a few seeds can tell, and what chance alone does: intervals, power, the best of many."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.integrate import quad
 
@@ -48,6 +49,11 @@ def expected_best(m: int) -> float:
     return quad(density, -10, 10, limit=200)[0]
 
 
+def expected_range(m: int) -> float:
+    """Mean of the largest minus the smallest of m independent standard normal variables."""
+    return 2 * expected_best(m)
+
+
 def deviation_of_error(error_percent: float, images: int) -> float:
     """Standard deviation, in points, of an error measured on as many random images.
 
@@ -57,3 +63,20 @@ def deviation_of_error(error_percent: float, images: int) -> float:
     """
     share = error_percent / 100
     return float(100 * np.sqrt(share * (1 - share) / images))
+
+
+def probability_met(room: ArrayLike, seeds: int, *, whole_interval: bool = False) -> np.ndarray:
+    """Probability that a condition on a mean is met, for normal values.
+
+    Args:
+        room: how far the true mean is inside its limit, in standard deviations of one run.
+        seeds: in the mean, at least 2.
+        whole_interval: the 95 % t interval has to keep the limit, not only the mean.
+    """
+    if seeds < 2:
+        raise ValueError(f"seeds is {seeds}; at least 2 were expected")
+    distance = np.sqrt(seeds) * np.asarray(room, dtype=float)
+    if not whole_interval:
+        return stats.norm.cdf(distance)
+    # (limit - mean) / (s / √n) has the non-central t distribution.
+    return stats.nct.sf(stats.t.ppf(0.975, seeds - 1), seeds - 1, distance)

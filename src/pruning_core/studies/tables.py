@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import StudyError, load_study, names
 from pruning_core.studies.ledger import decided, interval, measures
 from pruning_core.studies.records import table, trajectories
@@ -54,19 +55,47 @@ def progress(root: Path) -> pd.DataFrame:
     return pd.DataFrame(found).set_index("study")
 
 
-def summary(rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]]) -> pd.DataFrame:
+def summary(
+    rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]], by: str = "point"
+) -> pd.DataFrame:
     """Mean ± half the width of the 95 % t interval of each point, and n, the number of seeds.
+
+    One seed has no interval; a dash stands where nothing was measured.
 
     Args:
         rows: of :func:`runs`.
         columns: by heading, the column and its digits.
+        by: what a row of the result stands for.
     """
     found = {
-        point: {"n": len(group)}
-        | {head: interval(group[name], digits) for head, (name, digits) in columns.items()}
-        for point, group in rows.groupby("point", sort=False)
+        name: {"n": len(group)}
+        | {head: _told(group[column], digits) for head, (column, digits) in columns.items()}
+        for name, group in rows.groupby(by, sort=False)
     }
+    # An unnamed index makes one row of headings.
     return pd.DataFrame.from_dict(found, orient="index", columns=["n", *columns])
+
+
+def own_share(rows: pd.DataFrame) -> float | None:
+    """The largest share of zeros on the curve that the runs reach on average without a cut.
+
+    None if they do not reach the first.
+    """
+    zeros = float(rows["zeros_percent"].to_numpy().mean())
+    # A cut to 95 % is rounded to whole weights.
+    return max((share for share in ZEROS_PERCENT if share <= zeros + 0.01), default=None)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
+    """``column`` of the first runs minus that of the second, by seed; seeds of both only.
+
+    Args:
+        first: rows of one point.
+        second: rows of another.
+        column: what is compared.
+    """
+    one, two = (rows.set_index("seed")[column] for rows in (first, second))
+    return pd.Series(one - two).dropna()
 
 
 def verdicts(root: Path, claims: Sequence[str]) -> str:
@@ -87,3 +116,8 @@ def verdicts(root: Path, claims: Sequence[str]) -> str:
         lines += [f"- `{told['said']}`: {told['found']}" for told in claim["conditions"]]
         lines.append("")
     return "\n".join(lines)
+
+
+def _told(values: pd.Series, digits: int) -> str:
+    measured = values.dropna().to_numpy()
+    return interval(measured, digits) if len(measured) else "–"
