@@ -16,10 +16,11 @@ from torch import nn
 from pruning_core.cli import main
 from pruning_core.metrics import count_macs
 from pruning_core.models import lenet_5, lenet_300_100
-from pruning_core.studies.declaration import StudyError, load_study
+from pruning_core.studies.declaration import StudyError, load_study, names
 from pruning_core.studies.ledger import VERDICTS, Condition, as_text, decided, find, load_claims
 from pruning_core.studies.ledger_page import item, section
 from pruning_core.studies.published import (
+    CONTROLS,
     as_table,
     compared,
     load_published,
@@ -231,6 +232,11 @@ def test_a_network_of_another_size_is_not_compared(recorded: Recorded) -> None:
     path = root / "results" / "s.csv"
     pd.read_csv(path).assign(weights_total=1_348_000).to_csv(path, index=False)
     assert not len(operating_points(root))
+
+
+def test_the_best_of_many_starts_is_not_compared() -> None:
+    assert not set(operating_points(ROOT)["study"]) & CONTROLS
+    assert set(names(ROOT / "studies")) >= CONTROLS
 
 
 def test_a_table_has_a_row_for_each_published_result() -> None:

@@ -76,6 +76,7 @@ def test_own_share_is_the_last_one_on_the_curve_before_a_cut(
     zeros: float, share: float | None
 ) -> None:
     assert tables.own_share(pd.DataFrame({"zeros_percent": [zeros - 1, zeros + 1]})) == share
+    assert tables.own_share(pd.DataFrame({"zeros_percent": []})) is None
 
 
 def test_recorded_rows_have_shares_in_percent() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
@@ -265,41 +265,44 @@ def by_start(rows: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """
     points = list(rows["point"].unique())
     with mpl.rc_context(STYLE):
-        height = 0.32 * len(points) + 0.9
-        figure = Figure(figsize=(6.0, len(columns) * height), layout="constrained")
-        axes = figure.subplots(len(columns), squeeze=False)[:, 0]
+        figure = Figure(figsize=(6.0, 0.28 * len(points) + 1.1), layout="constrained")
+        axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, columns.items(), strict=True):
             values = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
             ends = np.concatenate([[*v, *mean_interval(v)] for v in values])
             low, high = np.nanmin(ends), np.nanmax(ends)
-            axis.set_xlim(low - 0.25 * (high - low), high + 0.25 * (high - low))
+            axis.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
             for row, sample in enumerate(values):
                 _seeds_and_interval(axis, sample, row)
-            names = [f"{p}, n = {len(v)}" for p, v in zip(points, values, strict=True)]
-            axis.set_yticks(range(len(points)), names, fontsize=9)
             axis.set(xlabel=label, ylim=(len(points) - 0.5, -0.5))
+            axis.xaxis.set_major_locator(MaxNLocator(3))
+        counts = rows["point"].value_counts()
+        labels = [f"{point}, n = {counts[point]}" for point in points]
+        axes[0].set_yticks(range(len(points)), labels, fontsize=9)
     return figure
 
 
 def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Weights left after each epoch, a panel for each group: mean, and from least to most.
+    """Weights left after each epoch, means over the seeds, a panel for each group.
 
     Args:
         groups: by title, by label of up to five, rows with the columns epoch and weights_kept.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.6 * len(groups) + 0.4), layout="constrained")
-        axes = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
-        for axis, (title, group) in zip(axes, groups.items(), strict=True):
-            for (label, rows), (colour, _, dash) in zip(group.items(), _LOOKS, strict=False):
-                weights = rows.groupby("epoch")["weights_kept"].agg(["mean", "min", "max"]) / 1000
-                axis.plot(weights["mean"], color=colour, ls=dash, lw=2, label=label)
-                ends = (weights["min"], weights["max"])
-                axis.fill_between(weights.index, *ends, color=colour, alpha=0.25, lw=0)
-            axis.set(title=title, yscale="log", ylabel="weights, thousands")
+        rows, columns = -(-len(groups) // 2), min(2, len(groups))
+        figure = Figure(figsize=(6.0, 2.6 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(groups) :]:
+            axis.set_axis_off()
+        for axis, (title, group) in zip(axes.flat, groups.items(), strict=False):
+            for (label, epochs), (colour, _, dash) in zip(group.items(), _LOOKS, strict=False):
+                weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
+                axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
+            axis.set(title=title, yscale="log", xlabel="epoch")
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
-            axis.legend(fontsize=9)
-        axes[-1].set_xlabel("epoch")
+            axis.legend(fontsize=8)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("weights, thousands")
     return figure

@@ -22,6 +22,10 @@ DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
 """What weights are percent of; a network of another size at the start is not compared."""
 
 
+CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost", "reproduce"})
+"""Not compared, since their points vary one thing for its own sake, and a best of many is luck."""
+
+
 def load_published(root: Path) -> pd.DataFrame:
     """``studies/published.csv``: a row for each published result, with its size and its error.
 
@@ -38,11 +42,13 @@ def load_published(root: Path) -> pd.DataFrame:
 def operating_points(root: Path) -> pd.DataFrame:
     """Size and error of every point on MNIST's test set, as means over the seeds.
 
-    Points that started from a network of another size are left out. Weights that
-    were cut at a threshold without further training are points too: those of HALO's curve.
+    Points that started from a network of another size are left out, and so are the studies in
+    :data:`CONTROLS`. Weights that were cut at a threshold without further training are points too:
+    those of HALO's curve.
     """
     points = []
     studies = [load_study(name, root / "studies") for name in names(root / "studies")]
+    studies = [study for study in studies if study.name not in CONTROLS]
     seen = set()
     # The largest first, to name a point that several studies share.
     for study in sorted(studies, key=lambda study: -len(study.points)):

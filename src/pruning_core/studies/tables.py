@@ -69,7 +69,10 @@ def summary(
     """
     found = {
         name: {"n": len(group)}
-        | {head: _told(group[column], digits) for head, (column, digits) in columns.items()}
+        | {
+            head: _told(pd.Series(group[column]), digits)
+            for head, (column, digits) in columns.items()
+        }
         for name, group in rows.groupby(by, sort=False)
     }
     # An unnamed index makes one row of headings.
@@ -79,9 +82,9 @@ def summary(
 def own_share(rows: pd.DataFrame) -> float | None:
     """The largest share of zeros on the curve that the runs reach on average without a cut.
 
-    None if they do not reach the first.
+    None if they do not reach the first, or if there are none.
     """
-    zeros = float(rows["zeros_percent"].to_numpy().mean())
+    zeros = float(pd.Series(rows["zeros_percent"]).mean())
     # A cut to 95 % is rounded to whole weights.
     return max((share for share in ZEROS_PERCENT if share <= zeros + 0.01), default=None)
 
