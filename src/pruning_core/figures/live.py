@@ -47,6 +47,8 @@ def progress(
         )
         plane.plot(kept[-1], errors[-1], "*", color=PALETTE[1], ms=14, label="this run")
         plane.set(title="error against weights kept", xscale="log")
+        plane.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+        plane.minorticks_off()
         plane.legend()
         for axis in (error, size):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))

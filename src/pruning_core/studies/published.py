@@ -23,7 +23,10 @@ DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
 
 
 CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost", "reproduce"})
-"""Not compared, since their points vary one thing for its own sake, and a best of many is luck."""
+"""Studies that are not compared: the best of many starts or estimators would be luck.
+
+:meta hide-value:
+"""
 
 
 def load_published(root: Path) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from pruning_core.penalties import Bridge, Lasso, Ridge
 from pruning_core.single_weight import joint_path
 
 _WIDE = {"description_width": "14em"}
-_STARTS = np.array([[0.1, 0.1], [0.3, 0.2], [0.5, 0.05], [0.3, 0.55], [0.9, 0.2], [0.05, 1.0]])
+STARTS = np.array([[0.1, 0.1], [0.3, 0.2], [0.5, 0.05], [0.3, 0.55], [0.9, 0.2], [0.05, 1.0]])
+"""θ and ‖w‖ at the start, of the trajectories that are drawn."""
 
 
 def explore(draw: Callable[..., Figure], **controls: ValueWidget) -> VBox:
@@ -95,7 +96,7 @@ def life_of_a_unit() -> VBox:
     def draw(log_gamma: float, kappa: float, decay: float, theta_rate: float) -> Figure:
         """Trajectories of θ and of the norm of a unit's weights, over the region where it dies."""
         unit = OneUnit(Bounds(log_gamma, kappa, decay, theta_rate), limit=1.5)
-        return convergence.phase_portrait(unit, _STARTS, duration=30, steps=500)
+        return convergence.phase_portrait(unit, STARTS, duration=30, steps=500)
 
     return explore(
         draw,
