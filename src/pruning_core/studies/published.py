@@ -23,7 +23,7 @@ DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
 
 
 CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost", "reproduce"})
-"""Studies that are not compared: the best of many starts or estimators would be luck.
+"""Studies that are not compared, as the best of many starts or estimators would be luck.
 
 :meta hide-value:
 """
