@@ -208,6 +208,11 @@ _BY_METHOD: dict[str, dict[str, Any]] = {
 }
 _BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
     ("lenet-5", "halo"): {"epochs": 30, "xi": 2e-5, "psi": 1e-4},
+    ("lenet-5", "l1"): {"epochs": 20, "strength": 1e-4},
+    ("lenet-5", "sws"): {"epochs": 20, "xi": 3e-4},
+    ("lenet-5", "bridge"): {"epochs": 20, "strength": 8e-5},
+    ("lenet-5", "iterative-magnitude"): {"epochs": 20, "fine_tune_epochs": 10, "weight_decay": 6.0},
+    ("lenet-5", "snip"): {"epochs": 20, "weight_decay": 6.0},
     ("lenet-5", "dense"): {"epochs": 60},
     ("lenet-5", "bernoulli"): {
         "epochs": 60,
