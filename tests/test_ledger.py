@@ -18,7 +18,7 @@ from pruning_core.metrics import count_macs
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.studies.declaration import StudyError, load_study, names
 from pruning_core.studies.ledger import VERDICTS, Condition, as_text, decided, find, load_claims
-from pruning_core.studies.ledger_page import item, section
+from pruning_core.studies.ledger_page import item, named, section
 from pruning_core.studies.published import (
     CONTROLS,
     as_table,
@@ -311,6 +311,14 @@ def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None
     for found in claim["conditions"]:
         assert escape(found["found"]) in html
         assert f"<code>{found['command']}</code>" in html
+
+
+def test_claims_are_found_by_name() -> None:
+    claims = decided(ROOT)
+    (claim,) = named(claims, "deterministic")
+    assert item(claim).count("<li>") == len(claim["conditions"]) == 4
+    with pytest.raises(ValueError, match=r"no claims \['nothing'\]; there are bernoulli"):
+        named(claims, "deterministic", "nothing")
 
 
 def test_a_difference_needs_the_runs_of_both_studies() -> None:

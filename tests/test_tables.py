@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from pruning_core.studies import tables
-from pruning_core.studies.declaration import StudyError
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,15 +46,6 @@ def test_a_summary_says_how_many_seeds() -> None:
     found = tables.summary(tables.runs(ROOT, "reproduce"), {"error, %": ("test_error_percent", 2)})
     assert found["n"].tolist() == [3, 3]
     assert all("±" in text for text in found["error, %"])
-
-
-def test_verdicts_have_a_line_for_each_condition() -> None:
-    assert tables.verdicts(ROOT, ["deterministic"]).count("\n- ") == 4
-
-
-def test_an_unknown_claim_is_an_error() -> None:
-    with pytest.raises(StudyError, match="no claims \\['nothing'\\]"):
-        tables.verdicts(ROOT, ["nothing"])
 
 
 def test_a_point_has_its_mean_its_interval_and_its_seeds() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.integrate import quad
 
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.sampling import coverage, deviation_of_error, expected_best, power
 
 

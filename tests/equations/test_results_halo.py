@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pruning_core.sparsity import make_permanent_, prune_
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.tables import paired
 
 

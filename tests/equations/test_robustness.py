@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pruning_core.studies.ledger import estimated
+from pruning_core.studies.intervals import estimated
 from pruning_core.studies.sampling import expected_range
 
 

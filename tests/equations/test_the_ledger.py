@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.sampling import probability_met
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.studies.intervals import mean_interval
 
 
 def intervals(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -9,22 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.results import seeds_and_interval
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE
 from pruning_core.sparsity import ZEROS_PERCENT
-from pruning_core.studies.ledger import mean_interval
 from pruning_core.studies.published import OURS
-
-SEED = "#aaaaaa"
-_LOOKS = (
-    (PALETTE[0], "o", "-"),
-    (PALETTE[1], "s", "--"),
-    (PALETTE[2], "^", "-."),
-    (PALETTE[4], "D", ":"),
-    (DENSE, "v", (0, (5, 1))),
-)
 
 _OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
 _OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
@@ -44,7 +35,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         axis = figure.subplots()
         places = np.arange(len(ZEROS_PERCENT))
         for (label, rows), (colour, marker, dash), shift in zip(
-            curves.items(), _LOOKS, (0, -0.07, 0.07, -0.14, 0.14), strict=False
+            curves.items(), LOOKS, (0, -0.07, 0.07, -0.14, 0.14), strict=False
         ):
             errors = rows[[f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]].dropna().to_numpy()
             mean = errors.mean(0)
@@ -80,7 +71,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         limit = max(2.0, *(1.6 * float(values.abs().max()) for values in found.values()))
         axis.set_xlim(-limit, limit)
         for row, values in enumerate(found.values()):
-            _seeds_and_interval(axis, values.to_numpy(), row)
+            seeds_and_interval(axis, values.to_numpy(), row)
         axis.axvline(0, color="black", lw=1)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
         axis.set_yticks(range(len(found)), labels, fontsize=9)
@@ -89,18 +80,6 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         axis.minorticks_off()
         axis.set(xlabel=xlabel, ylim=(len(found) - 0.5, -0.5))
     return figure
-
-
-def _seeds_and_interval(axis: Axes, values: np.ndarray, row: int) -> None:
-    """One row of a figure; the parts of an interval outside the axis end in arrows."""
-    axis.plot(values, [row] * len(values), "|", color=SEED, ms=12)
-    mean, low, high = mean_interval(values)
-    left, right = axis.get_xlim()
-    axis.plot(np.clip([low, high], left, right), [row, row], color=PALETTE[0], lw=2)
-    for end, edge, marker in ((low, left, "<"), (high, right, ">")):
-        if (end < left) if marker == "<" else (end > right):
-            axis.plot(edge, row, marker, color=PALETTE[0], ms=7, clip_on=False)
-    axis.plot(mean, row, "o", color=PALETTE[0], mfc=PALETTE[0] if len(values) > 1 else "white")
 
 
 def field_of_results(
@@ -225,7 +204,7 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         shown += [error for _, _, ours in rows.values() for error in ours]
         axis.set_xlim(min(shown) - 0.3, max(shown) + 0.3)
         for row, (error, confirmed, ours) in enumerate(rows.values()):
-            _seeds_and_interval(axis, ours.to_numpy(), row)
+            seeds_and_interval(axis, ours.to_numpy(), row)
             axis.plot(error, row, "s", mec=DENSE, mfc=DENSE if confirmed else "white", ms=8)
         labels = [f"{label}, n = {len(ours)}" for label, (_, _, ours) in rows.items()]
         axis.set_yticks(range(len(rows)), labels, fontsize=9)
@@ -234,75 +213,4 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
             axis.plot([], [], "s", mec=DENSE, mfc=fill, label=name)
         axis.plot([], [], "o-", color=PALETTE[0], label="ours")
         axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=9)
-    return figure
-
-
-def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
-    """Probability that a condition is met, against how far the truth is inside its limit.
-
-    Args:
-        room: in standard deviations of one run; shape (n,).
-        by_rule: probabilities, by label; shape (n,).
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
-        axis = figure.subplots()
-        for (label, values), (colour, _, dash) in zip(by_rule.items(), _LOOKS, strict=False):
-            axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)
-        axis.axvline(0, color="black", lw=1)
-        axis.set(ylim=(-0.02, 1.02), ylabel="probability of being met")
-        axis.set_xlabel("true mean inside the limit by, standard deviations of a run")
-        axis.legend(loc="upper left", fontsize=9)
-    return figure
-
-
-def by_start(rows: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
-    """A panel for each measurement, a row for each point: seeds as ticks, mean and interval.
-
-    Args:
-        rows: of :func:`pruning_core.studies.tables.runs`.
-        columns: label of the axis by column of ``rows``.
-    """
-    points = list(rows["point"].unique())
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.28 * len(points) + 1.1), layout="constrained")
-        axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-        for axis, (column, label) in zip(axes, columns.items(), strict=True):
-            values = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
-            ends = np.concatenate([[*v, *mean_interval(v)] for v in values])
-            low, high = np.nanmin(ends), np.nanmax(ends)
-            axis.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            for row, sample in enumerate(values):
-                _seeds_and_interval(axis, sample, row)
-            axis.set(xlabel=label, ylim=(len(points) - 0.5, -0.5))
-            axis.xaxis.set_major_locator(MaxNLocator(3))
-        counts = rows["point"].value_counts()
-        labels = [f"{point}, n = {counts[point]}" for point in points]
-        axes[0].set_yticks(range(len(points)), labels, fontsize=9)
-    return figure
-
-
-def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Weights left after each epoch, means over the seeds, a panel for each group.
-
-    Args:
-        groups: by title, by label of up to five, rows with the columns epoch and weights_kept.
-    """
-    with mpl.rc_context(STYLE):
-        rows, columns = -(-len(groups) // 2), min(2, len(groups))
-        figure = Figure(figsize=(6.0, 2.6 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axis in axes.flat[len(groups) :]:
-            axis.set_axis_off()
-        for axis, (title, group) in zip(axes.flat, groups.items(), strict=False):
-            for (label, epochs), (colour, _, dash) in zip(group.items(), _LOOKS, strict=False):
-                weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
-                axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
-            axis.set(title=title, yscale="log", xlabel="epoch")
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.minorticks_off()
-            axis.legend(fontsize=8)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("weights, thousands")
     return figure

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.figures.results import seeds_and_interval
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE
 
 
 def flattery(rows: pd.DataFrame) -> Figure:
@@ -20,20 +20,17 @@ def flattery(rows: pd.DataFrame) -> Figure:
         rows: recorded runs; a row of the figure for each model and method.
     """
     names = rows["model"] + ", " + rows["method"]
-    groups = list((rows["test_error_percent"] - rows["best_test_error_percent"]).groupby(names))
+    flattered = rows["test_error_percent"] - rows["best_test_error_percent"]
+    groups = {name: values.to_numpy() for name, values in flattered.groupby(names)}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 0.9 + 0.5 * len(groups)), layout="constrained")
         axis = figure.subplots()
-        labels = []
-        for place, (name, values) in enumerate(groups):
-            axis.plot(values, np.full(len(values), place), "|", color="#999999", ms=12)
-            mean, low, high = mean_interval(values.to_numpy())
-            axis.plot([low, high], [place, place], color=PALETTE[0], lw=3)
-            axis.plot(mean, place, "o", color=PALETTE[0], ms=7)
-            labels.append(f"{name}\nn = {len(values)}")
+        axis.set_xlim(-0.005, 1.05 * max(values.max() for values in groups.values()))
+        for place, values in enumerate(groups.values()):
+            seeds_and_interval(axis, values, place)
+        labels = [f"{name}\nn = {len(values)}" for name, values in groups.items()]
         axis.set_yticks(range(len(groups)), labels, fontsize=9)
         axis.set(ylim=(len(groups) - 0.5, -0.5), xlabel="final − best test error, points")
-        axis.set_xlim(left=-0.005)
     return figure
 
 
@@ -81,4 +78,23 @@ def power(curves: Mapping[int, Sequence[float]], effects: Sequence[float]) -> Fi
             xlim=(0, effects[-1]),
         )
         axis.legend(loc="lower right")
+    return figure
+
+
+def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
+    """Probability that a condition is met, against how far the truth is inside its limit.
+
+    Args:
+        room: in standard deviations of one run; shape (n,).
+        by_rule: probabilities, by label; shape (n,).
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        axis = figure.subplots()
+        for (label, values), (colour, _, dash) in zip(by_rule.items(), LOOKS, strict=False):
+            axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)
+        axis.axvline(0, color="black", lw=1)
+        axis.set(ylim=(-0.02, 1.02), ylabel="probability of being met")
+        axis.set_xlabel("true mean inside the limit by, standard deviations of a run")
+        axis.legend(loc="upper left", fontsize=9)
     return figure

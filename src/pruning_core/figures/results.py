@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import PALETTE, STYLE
-from pruning_core.studies.ledger import mean_interval
+from pruning_core.figures.style import LOOKS, PALETTE, STYLE
+from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
+_SEED = "#999999"
 
 
 def error_against_size(
@@ -162,27 +163,72 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
     Args:
         rows: recorded runs.
         panels: by column, the label of its axis.
-        points: all that are declared; a point without a run keeps an empty row.
+        points: one a row of the figure; a point without a run keeps an empty row.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.2 + 0.34 * len(points)), layout="constrained")
+        figure = Figure(figsize=(6.0, 1.2 + 0.3 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
-            names = []
-            for row, point in enumerate(points):
-                values = rows.loc[rows["point"] == point, column].dropna().to_numpy()
-                names.append(f"{point}, n = {len(values)}")
-                if not len(values):
-                    continue
-                axis.plot(values, np.full(len(values), row), "|", color="#999999", ms=10)
-                mean, low, high = mean_interval(values)
-                axis.plot([low, high], [row, row], color=PALETTE[0], lw=2)
-                axis.plot(mean, row, "o", color=PALETTE[0])
-            axis.set_yticks(range(len(points)), names, fontsize=9)
+            found = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
+            ends = np.concatenate([[*x, *mean_interval(x)] for x in found if len(x)])
+            low, high = np.nanmin(ends), np.nanmax(ends)
+            room = 0.1 * (high - low)
+            axis.set_xlim(0 if 0 <= low < high - low else low - room, high + room)
+            for row, values in enumerate(found):
+                if len(values):
+                    seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
             axis.set_xlabel(label, fontsize=10)
-            axis.set_xlim(left=min(0, axis.get_xlim()[0]))
             axis.xaxis.set_major_locator(MaxNLocator(3))
+        counts = Counter(rows["point"])
+        labels = [f"{point}, n = {counts[point]}" for point in points]
+        axes[0].set_yticks(range(len(points)), labels, fontsize=9)
+    return figure
+
+
+def seeds_and_interval(axis: Axes, values: np.ndarray, row: int) -> None:
+    """One row of a figure: seeds as ticks, the mean as a dot, its 95 % t interval as a line.
+
+    An open dot is a single seed. Ends of an interval outside the axis become arrows.
+
+    Args:
+        axis: with its limits set.
+        values: over the seeds; shape (n,).
+        row: where.
+    """
+    axis.plot(values, [row] * len(values), "|", color=_SEED, ms=12)
+    mean, low, high = mean_interval(values)
+    left, right = axis.get_xlim()
+    axis.plot(np.clip([low, high], left, right), [row, row], color=PALETTE[0], lw=2)
+    for end, edge, marker in ((low, left, "<"), (high, right, ">")):
+        if (end < left) if marker == "<" else (end > right):
+            axis.plot(edge, row, marker, color=PALETTE[0], ms=7, clip_on=False)
+    axis.plot(mean, row, "o", color=PALETTE[0], mfc=PALETTE[0] if len(values) > 1 else "white")
+
+
+def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """Weights left after each epoch, means over the seeds, a panel for each group.
+
+    Args:
+        groups: by title, by label of up to five, rows with the columns epoch and weights_kept.
+    """
+    with mpl.rc_context(STYLE):
+        rows, columns = -(-len(groups) // 2), min(2, len(groups))
+        figure = Figure(figsize=(6.0, 2.6 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(groups) :]:
+            axis.set_axis_off()
+        for axis, (title, group) in zip(axes.flat, groups.items(), strict=False):
+            for (label, epochs), (colour, _, dash) in zip(group.items(), LOOKS, strict=False):
+                weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
+                axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
+            axis.set(title=title, yscale="log", xlabel="epoch")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+            axis.legend(fontsize=8)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("weights, thousands")
     return figure
 
 

@@ -11,6 +11,14 @@ import seaborn as sns
 
 PALETTE = sns.color_palette("colorblind")
 KEPT, REMOVED, DENSE = PALETTE[0], "#c8875b", "#555555"
+LOOKS = (
+    (PALETTE[0], "o", "-"),
+    (PALETTE[1], "s", "--"),
+    (PALETTE[2], "^", "-."),
+    (PALETTE[4], "D", ":"),
+    (DENSE, "v", (0, (5, 1))),
+)
+"""Colour, marker and dashes of up to five lines."""
 
 STYLE: Any = {
     "figure.dpi": 85,

@@ -116,7 +116,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from pruning_core.studies.ledger import interval
+    from pruning_core.studies.intervals import interval
 
     study = _study(options)
     found = _table(study, options)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import stats
 
 from pruning_core.studies.declaration import StudyError, load_study
-from pruning_core.studies.records import table
+from pruning_core.studies.intervals import STATISTICS, estimated
+from pruning_core.studies.records import measures, table
 
 _COMMAND = "pruning-core study run"
 
@@ -28,7 +27,8 @@ class Condition:
     Attributes:
         study: whose runs are read.
         points: names of settings; with several, the condition is about how much they differ.
-        metric: a column of the study's table, or of :func:`measures`.
+        metric: a column of the study's table, or of
+            :func:`pruning_core.studies.records.measures`.
         statistic: "mean" over the seeds; "largest" of the seeds; "spread", the standard deviation
             over the seeds divided by the mean; or "range", the largest mean of the points minus
             the smallest, divided by their mean.
@@ -186,84 +186,6 @@ def find(condition: Condition, root: Path) -> Finding:
     return Finding(condition, estimate, low, high, n, bool(met))
 
 
-def estimated(statistic: str, samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """A statistic of :class:`Condition`, and the ends of its 95 % interval.
-
-    The interval of a mean is Student's; of "spread" and "range", the percentile bootstrap's with
-    a fixed stream of random numbers; "largest" has none.
-
-    Args:
-        statistic: its name.
-        samples: values over the seeds, of each point.
-    """
-    return _STATISTICS[statistic](samples)
-
-
-def measures(rows: pd.DataFrame) -> pd.DataFrame:
-    """A study's table with shares in percent beside the counts."""
-    if not len(rows):
-        return rows
-    added = {
-        "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
-        "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
-    }
-    if "undecided" in rows:
-        added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
-        added["sampling_gap"] = (
-            rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
-        ).abs()
-    return rows.assign(**added)
-
-
-def interval(values: ArrayLike, digits: int = 2) -> str:
-    """Mean and half the width of its 95 % t interval, as text."""
-    mean, low, high = mean_interval(np.asarray(values))
-    half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
-    return f"{mean:.{digits}f}{half}"
-
-
-def mean_interval(sample: np.ndarray) -> tuple[float, float, float]:
-    """Mean, and the ends of its 95 % t interval; NaN for one value alone."""
-    mean = float(sample.mean())
-    if len(sample) < 2:
-        return mean, np.nan, np.nan
-    half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
-    return mean, mean - half, mean + half
-
-
-def _mean(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    (sample,) = values
-    return mean_interval(sample)
-
-
-def _largest(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    (sample,) = values
-    return float(sample.max()), np.nan, np.nan
-
-
-def _spread(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    (sample,) = values
-    return _bootstrap([sample], lambda x, axis: x.std(ddof=1, axis=axis) / x.mean(axis=axis))
-
-
-def _range(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
-        means = np.stack([sample.mean(axis=axis) for sample in samples])
-        return (means.max(axis=0) - means.min(axis=0)) / means.mean(axis=0)
-
-    return _bootstrap(values, statistic)
-
-
-def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, float, float]:
-    found = stats.bootstrap(
-        values, statistic, vectorized=True, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return float(statistic(*values, axis=-1)), float(found.low), float(found.high)
-
-
-_STATISTICS = {"mean": _mean, "largest": _largest, "spread": _spread, "range": _range}
-
-
 def _told(finding: Finding) -> dict[str, Any]:
     condition = finding.condition
     subject = f"{condition.statistic} {condition.metric} of {condition.study}, "
@@ -322,8 +244,8 @@ def _condition(name: str, declared: Mapping[str, Any]) -> Condition:
             "minus": None if minus is None else tuple(minus),
         }
     )
-    if condition.statistic not in _STATISTICS:
-        raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(_STATISTICS)}")
+    if condition.statistic not in STATISTICS:
+        raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(STATISTICS)}")
     if (condition.at_most is None) == (condition.at_least is None):
         raise ValueError(f"{name} needs at_most or at_least, one of them")
     if (len(points) > 1) != (condition.statistic == "range"):

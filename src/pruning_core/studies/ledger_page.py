@@ -13,6 +13,18 @@ def about(claims: Sequence[Mapping[str, Any]], *studies: str) -> list[Mapping[st
     return [claim for claim in claims if claim["conditions"][0]["studies"][0] in studies]
 
 
+def named(claims: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
+    """Claims, as ``decided`` gives them, by their names.
+
+    Raises:
+        ValueError: if there is no such claim.
+    """
+    known = {claim["name"]: claim for claim in claims}
+    if unknown := set(names) - set(known):
+        raise ValueError(f"no claims {sorted(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
 def as_html(claims: Sequence[Mapping[str, Any]]) -> str:
     """A list with an item for each claim: verdict, text, source, what was found, and commands."""
     return f'<ol class="ledger" role="list">\n{"".join(map(item, claims))}</ol>'

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.studies.declaration import StudyError, load_study, names
-from pruning_core.studies.ledger import mean_interval, measures
-from pruning_core.studies.records import table
+from pruning_core.studies.intervals import mean_interval
+from pruning_core.studies.records import measures, table
 
 OURS = {"structured": ("bernoulli",), "unstructured": ("bernoulli", "halo")}
 """Methods that are compared with each kind of row; a network with fewer units has fewer weights."""

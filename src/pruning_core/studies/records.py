@@ -51,6 +51,22 @@ def table(study: Study, results: Path) -> pd.DataFrame:
     return rows.assign(point=[run.point for run in recorded])
 
 
+def measures(rows: pd.DataFrame) -> pd.DataFrame:
+    """A study's table with shares in percent beside the counts."""
+    if not len(rows):
+        return rows
+    added = {
+        "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
+        "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
+    }
+    if "undecided" in rows:
+        added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
+        added["sampling_gap"] = (
+            rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
+        ).abs()
+    return rows.assign(**added)
+
+
 def trajectories(study: Study, results: Path) -> pd.DataFrame:
     """A row for each epoch of each finished run: its key, and what was noted after the epoch."""
     path = results / f"{study.name}.parquet"

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.integrate import quad
+from scipy.optimize import root_scalar
 
 
 def coverage(multiple: float, n: int) -> float:
@@ -33,11 +34,7 @@ def power(effect: float, n: int) -> float:
 
 def detectable(n: int, wanted: float = 0.8) -> float:
     """The effect, in standard deviations of one difference, that n differences find so often."""
-    low, high = 0.0, 50.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power(middle, n) < wanted else (low, middle)
-    return high
+    return float(root_scalar(lambda effect: power(effect, n) - wanted, bracket=(0, 50)).root)
 
 
 def expected_best(m: int) -> float:

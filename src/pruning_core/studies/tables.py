@@ -1,17 +1,17 @@
-"""Recorded runs and verdicts as the tables that the book shows; every table says how many seeds."""
+"""Recorded runs as the tables that the book shows; every table says how many seeds."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pruning_core.sparsity import ZEROS_PERCENT
-from pruning_core.studies.declaration import StudyError, load_study, names
-from pruning_core.studies.ledger import decided, interval, measures
-from pruning_core.studies.records import table, trajectories
+from pruning_core.studies.declaration import load_study, names
+from pruning_core.studies.intervals import interval
+from pruning_core.studies.records import measures, table, trajectories
 
 
 def runs(root: Path, study: str) -> pd.DataFrame:
@@ -99,26 +99,6 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
     """
     one, two = (rows.set_index("seed")[column] for rows in (first, second))
     return pd.Series(one - two).dropna()
-
-
-def verdicts(root: Path, claims: Sequence[str]) -> str:
-    """The ledger's verdict on each of these claims and on its conditions, as Markdown.
-
-    Raises:
-        StudyError: if there is no such claim.
-    """
-    known = {claim["name"]: claim for claim in decided(root)}
-    if unknown := set(claims) - set(known):
-        raise StudyError(f"no claims {sorted(unknown)}; there are {', '.join(known)}")
-    lines = []
-    for name in claims:
-        claim = known[name]
-        published = f" Published: {claim['published']}." if claim["published"] else ""
-        lines.append(f"**{claim['verdict'].capitalize()}**: {claim['text']}.{published}")
-        lines.append(f"(`{name}`, {claim['source']}; declared {claim['declared']})\n")
-        lines += [f"- `{told['said']}`: {told['found']}" for told in claim["conditions"]]
-        lines.append("")
-    return "\n".join(lines)
 
 
 def _told(values: pd.Series, digits: int) -> str:

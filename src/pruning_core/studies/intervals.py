@@ -1,0 +1,72 @@
+"""Statistics over the seeds, with their 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+def interval(values: ArrayLike, digits: int = 2) -> str:
+    """Mean and half the width of its 95 % t interval, as text."""
+    mean, low, high = mean_interval(np.asarray(values))
+    half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
+    return f"{mean:.{digits}f}{half}"
+
+
+def mean_interval(sample: np.ndarray) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % t interval; NaN for one value alone."""
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return mean, np.nan, np.nan
+    half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
+    return mean, mean - half, mean + half
+
+
+def estimated(statistic: str, samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """A statistic that a condition of the ledger may name, and the ends of its 95 % interval.
+
+    The interval of a mean is Student's; of "spread" and "range", the percentile bootstrap's with
+    a fixed stream of random numbers; "largest" has none.
+
+    Args:
+        statistic: its name.
+        samples: values over the seeds, of each point.
+    """
+    return STATISTICS[statistic](samples)
+
+
+def _mean(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return mean_interval(sample)
+
+
+def _largest(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return float(sample.max()), np.nan, np.nan
+
+
+def _spread(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    (sample,) = values
+    return _bootstrap([sample], lambda x, axis: x.std(ddof=1, axis=axis) / x.mean(axis=axis))
+
+
+def _range(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        means = np.stack([sample.mean(axis=axis) for sample in samples])
+        return (means.max(axis=0) - means.min(axis=0)) / means.mean(axis=0)
+
+    return _bootstrap(values, statistic)
+
+
+def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, float, float]:
+    found = stats.bootstrap(
+        values, statistic, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(statistic(*values, axis=-1)), float(found.low), float(found.high)
+
+
+STATISTICS = {"mean": _mean, "largest": _largest, "spread": _spread, "range": _range}
