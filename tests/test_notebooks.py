@@ -74,6 +74,11 @@ def test_it_is_light_enough_to_read_and_to_keep(path: Path, cells: list[Notebook
         assert cell.source.count("\n") < 30, f"over 30 lines:\n{cell.source}"
 
 
+def test_it_runs_from_any_folder(cells: list[NotebookNode]) -> None:
+    for cell in cells:
+        assert '"..' not in cell.source, f"a path from the present folder:\n{cell.source}"
+
+
 def test_it_remembers_neither_the_machine_nor_the_hour(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert notebook.metadata.kernelspec.name == "python3"

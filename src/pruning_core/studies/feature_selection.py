@@ -2,7 +2,7 @@
 
     python -m pruning_core.studies.feature_selection
 
-from the root of the project takes seven minutes on one core, and nothing once it has run.
+takes seven minutes on one core, and nothing once it has run.
 
 y = X w + noise with 100 examples, 200 features of which neighbours correlate by 0.5, and ten
 weights that are not zero, for 20 seeds. A penalty's strength is, in each seed, the one of a grid
@@ -17,7 +17,6 @@ within a quarter of the bridge's error.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -27,8 +26,9 @@ from torch import Tensor, nn
 from pruning_core.export import write_atomically
 from pruning_core.halo import Halo, bridge_scale
 from pruning_core.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
+from pruning_core.studies import ROOT
 
-RESULTS = Path("results/feature-selection.csv")
+RESULTS = ROOT / "results" / "feature-selection.csv"
 SEEDS, EXAMPLES, FEATURES, NONZERO, NOISE = 20, 100, 200, 10, 0.5
 STRENGTHS = torch.logspace(-3, 0.5, 30, dtype=torch.float64).tolist()
 STEPS = 2000

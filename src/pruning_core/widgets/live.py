@@ -35,6 +35,7 @@ from pruning_core.gates import BernoulliGate
 from pruning_core.metrics import architecture, count_weights
 from pruning_core.models import MODELS
 from pruning_core.settings import Settings, recommended
+from pruning_core.studies import ROOT
 from pruning_core.studies.published import operating_points
 from pruning_core.training import Trainer, TrainingError
 from pruning_core.widgets.explorers import complaint_of, image_of
@@ -55,7 +56,8 @@ class TrainLive:
     """Controls of a run that trains in a thread of its own, so that the kernel stays free.
 
     Args:
-        root: folder of ``studies/`` and ``results/``, with which a run is compared.
+        root: folder of ``studies/`` and ``results/``, with which a run is compared; the repository
+            by default.
         dataset: full MNIST by default.
 
     Attributes:
@@ -63,7 +65,7 @@ class TrainLive:
         view: to display.
     """
 
-    def __init__(self, root: str | Path = "..", dataset: Dataset | None = None) -> None:
+    def __init__(self, root: str | Path = ROOT, dataset: Dataset | None = None) -> None:
         self.trainer: Trainer | None = None
         self._dataset = dataset
         self._thread: threading.Thread | None = None
