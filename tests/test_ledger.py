@@ -313,6 +313,15 @@ def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None
         assert f"<code>{found['command']}</code>" in html
 
 
+@pytest.mark.parametrize(("clear", "told"), [(False, True), (True, False), (None, False)])
+def test_the_page_says_when_an_interval_reaches_across_the_limit(
+    clear: bool | None, told: bool
+) -> None:
+    claim: dict[str, Any] = decided(ROOT)[0]
+    claim["conditions"] = [claim["conditions"][0] | {"clear": clear}]
+    assert ("reaches across the limit" in item(claim)) is told
+
+
 def test_claims_are_found_by_name() -> None:
     claims = decided(ROOT)
     (claim,) = named(claims, "deterministic")
