@@ -1,5 +1,6 @@
 """The built book in a real Chromium, with every outside host out of reach."""
 
+import functools
 import gzip
 import itertools
 import os
@@ -205,10 +206,15 @@ def test_a_page_fits_its_window(visit: Visit) -> None:
     assert visit.page.evaluate(TOO_WIDE) == []
 
 
+@functools.cache  # the pages share most of it
+def compressed_size(file: Path) -> int:
+    return len(gzip.compress(file.read_bytes()))
+
+
 def test_a_page_is_light(visit: Visit) -> None:
     """Compressed, 2 MB with all that the pages share, which a reader loads once; 300 kB without."""
     files = {Path(unquote(urlsplit(url).path)) for url in visit.requests if url.startswith("file:")}
-    sizes = {file: len(gzip.compress(file.read_bytes())) for file in files}
+    sizes = {file: compressed_size(file) for file in files}
     own = sum(size for file, size in sizes.items() if HTML / "_static" not in file.parents)
     assert sum(sizes.values()) <= 2_000_000
     assert own <= 300_000

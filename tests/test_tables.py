@@ -61,6 +61,26 @@ def test_differences_are_of_seeds_that_both_have() -> None:
     assert tables.paired(one, other, "error").to_dict() == {1: 0.5}
 
 
+def test_a_fair_difference_cuts_neither_of_the_two() -> None:
+    def rows(zeros: float, error: float | None) -> pd.DataFrame:
+        curve = {f"error_at_{share:g}": [error, error] for share in (90, 95, 98)}
+        return pd.DataFrame({"seed": [0, 1], "zeros_percent": [zeros, zeros], **curve})
+
+    ours = {"few": rows(95.5, 2.0), "many": rows(98.2, 3.0)}
+    others = {
+        "dense": rows(20, 1.0),
+        "units": rows(96, None),
+        "some": rows(91, 1.5),
+        "more": rows(98, 1.25),
+        "most": rows(99.2, 4.0),
+    }
+    found = tables.fair_differences(ours, others)
+    assert {label: values.tolist() for label, values in found.items()} == {
+        "some\nat 90 %, against few": [0.5, 0.5],
+        "more\nat 98 %, against many": [1.75, 1.75],
+    }
+
+
 @pytest.mark.parametrize(("zeros", "share"), [(97.0, 97), (96.9999, 97), (96.9, 95), (89.0, None)])
 def test_own_share_is_the_last_one_on_the_curve_before_a_cut(
     zeros: float, share: float | None

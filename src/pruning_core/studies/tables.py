@@ -19,6 +19,11 @@ def runs(root: Path, study: str) -> pd.DataFrame:
     return measures(table(load_study(study, root / "studies"), root / "results"))
 
 
+def by_point(root: Path, study: str) -> dict[str, pd.DataFrame]:
+    """The recorded runs of each point of a study; points without any are left out."""
+    return {str(point): rows for point, rows in runs(root, study).groupby("point", sort=False)}
+
+
 def epochs(root: Path, study: str) -> pd.DataFrame:
     """A row for each epoch of each recorded run: its trajectory, with ``point`` and ``seed``."""
     declared = load_study(study, root / "studies")
@@ -99,6 +104,32 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
     """
     one, two = (rows.set_index("seed")[column] for rows in (first, second))
     return pd.Series(one - two).dropna()
+
+
+def fair_differences(
+    ours: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.Series]:
+    """Test error of ours minus that of each other method, by seed, where neither had to be cut.
+
+    Each is compared at the largest share of zeros on the curve that it reaches by itself, with the
+    first of ours that reaches it too. Methods without a curve, or without zeros, are left out.
+
+    Args:
+        ours: rows of a point, by its name; fewest zeros first.
+        others: rows of a method, by its name.
+
+    Returns:
+        By a label of two lines: method, share and rival.
+    """
+    shares = {name: own_share(rows) or 0 for name, rows in ours.items()}
+    found = {}
+    for method, rows in others.items():
+        share = own_share(rows.dropna(subset="error_at_90"))
+        rival = next((name for name, own in shares.items() if share and own >= share), None)
+        if rival is not None:
+            label = f"{method}\nat {share:g} %, against {rival}"
+            found[label] = paired(ours[rival], rows, f"error_at_{share:g}")
+    return found
 
 
 def _told(values: pd.Series, digits: int) -> str:
