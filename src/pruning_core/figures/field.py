@@ -68,7 +68,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         figure = Figure(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("symlog", linthresh=1, linscale=1.6)
-        limit = max(2.0, *(1.6 * float(values.abs().max()) for values in found.values()))
+        limit = max([2.0, *(1.6 * float(values.abs().max()) for values in found.values())])
         axis.set_xlim(-limit, limit)
         for row, values in enumerate(found.values()):
             seeds_and_interval(axis, values.to_numpy(), row)
