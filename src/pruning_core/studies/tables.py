@@ -119,7 +119,7 @@ def fair_differences(
         others: rows of a method, by its name.
 
     Returns:
-        By a label of two lines: method, share and rival.
+        Labels of two lines, of method, share and rival, with the differences.
     """
     shares = {name: own_share(rows) or 0 for name, rows in ours.items()}
     found = {}
