@@ -34,6 +34,12 @@ SEEDS = 10
 ERRORS = {"a": 1.5 + 0.1 * np.sin(np.arange(SEEDS)), "b": 1.6 + 0.1 * np.cos(np.arange(SEEDS))}
 
 Recorded = Callable[..., Path]
+Claims = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def claims() -> Claims:
+    return decided(ROOT)
 
 
 @pytest.fixture
@@ -303,8 +309,8 @@ def test_an_interval_may_reach_across_the_limit(recorded: Recorded) -> None:
     assert find(condition(seeds=SEEDS + 1, at_most=9), root).clear is None
 
 
-def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None:
-    claim: dict[str, Any] = decided(ROOT)[0] | {"text": "a < b", "verdict": "holds partly"}
+def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers(claims: Claims) -> None:
+    claim = claims[0] | {"text": "a < b", "verdict": "holds partly"}
     html = item(claim)
     assert "a &lt; b." in html
     assert '<strong class="verdict holds-partly">holds partly</strong>' in html
@@ -315,23 +321,21 @@ def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers() -> None
 
 @pytest.mark.parametrize(("clear", "told"), [(False, True), (True, False), (None, False)])
 def test_the_page_says_when_an_interval_reaches_across_the_limit(
-    clear: bool | None, told: bool
+    clear: bool | None, told: bool, claims: Claims
 ) -> None:
-    claim: dict[str, Any] = decided(ROOT)[0]
-    claim["conditions"] = [claim["conditions"][0] | {"clear": clear}]
+    claim = claims[0] | {"conditions": [claims[0]["conditions"][0] | {"clear": clear}]}
     assert ("reaches across the limit" in item(claim)) is told
 
 
-def test_claims_are_found_by_name() -> None:
-    claims = decided(ROOT)
+def test_claims_are_found_by_name(claims: Claims) -> None:
     (claim,) = named(claims, "deterministic")
     assert item(claim).count("<li>") == len(claim["conditions"]) == 4
     with pytest.raises(ValueError, match=r"no claims \['nothing'\]; there are bernoulli"):
         named(claims, "deterministic", "nothing")
 
 
-def test_a_difference_needs_the_runs_of_both_studies() -> None:
-    (claim,) = (c for c in decided(ROOT) if c["name"] == "halo-against-magnitude")
+def test_a_difference_needs_the_runs_of_both_studies(claims: Claims) -> None:
+    (claim,) = named(claims, "halo-against-magnitude")
     for study in ("halo-lenet-300-100", "baselines-lenet-300-100"):
         assert f"<code>pruning-core study run {study}</code>" in item(claim)
         assert f"    pruning-core study run {study}" in as_text([claim])
@@ -345,11 +349,10 @@ def test_a_section_ends_at_the_next_of_its_level(tmp_path: Path) -> None:
         section(path, "## E")
 
 
-def test_the_book_shows_the_ledger_as_the_results_have_it() -> None:
+def test_the_book_shows_the_ledger_as_the_results_have_it(claims: Claims) -> None:
     notebook = nbformat.read(ROOT / "book" / "the-ledger.ipynb", as_version=4)
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     shown = "".join(o.data["text/html"] for o in outputs if "text/html" in o.get("data", {}))
-    claims = decided(ROOT)
     stale = [claim["name"] for claim in claims if item(claim) not in shown]
     assert not stale, "make notebooks: the page shows what the results no longer say"
     assert shown.count('<li id="claim-') == len(claims)
@@ -358,8 +361,8 @@ def test_the_book_shows_the_ledger_as_the_results_have_it() -> None:
     assert all(f"{verdict}: {counts[verdict]}," in text for verdict in VERDICTS)
 
 
-def test_every_claim_of_the_project_can_be_looked_up() -> None:
-    for claim in decided(ROOT):
+def test_every_claim_of_the_project_can_be_looked_up(claims: Claims) -> None:
+    for claim in claims:
         assert claim["verdict"] in ("holds", "holds partly", "fails", "not decided"), claim["name"]
         assert claim["text"]
         assert claim["source"]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -154,9 +154,9 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
         if "seed" in changes:
             raise ValueError("seed is set; say how many with seeds, above the tables")
         values = {name: _value(name, value) for name, value in changes.items()}
+        full = recommended(model, method, **values)
         for seed in range(seeds):
-            full = recommended(model, method, **values, seed=seed)
-            yield Run(point, full, declared.get("dataset", "mnist"), split)
+            yield Run(point, replace(full, seed=seed), declared.get("dataset", "mnist"), split)
 
 
 def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
