@@ -310,7 +310,7 @@ def test_an_interval_may_reach_across_the_limit(recorded: Recorded) -> None:
 
 
 def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers(claims: Claims) -> None:
-    claim = claims[0] | {"text": "a < b", "verdict": "holds partly"}
+    claim: dict[str, Any] = claims[0] | {"text": "a < b", "verdict": "holds partly"}
     html = item(claim)
     assert "a &lt; b." in html
     assert '<strong class="verdict holds-partly">holds partly</strong>' in html
@@ -323,7 +323,9 @@ def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers(claims: C
 def test_the_page_says_when_an_interval_reaches_across_the_limit(
     clear: bool | None, told: bool, claims: Claims
 ) -> None:
-    claim = claims[0] | {"conditions": [claims[0]["conditions"][0] | {"clear": clear}]}
+    claim: dict[str, Any] = claims[0] | {
+        "conditions": [claims[0]["conditions"][0] | {"clear": clear}]
+    }
     assert ("reaches across the limit" in item(claim)) is told
 
 
