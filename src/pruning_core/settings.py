@@ -214,6 +214,7 @@ _BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
     ("lenet-5", "iterative-magnitude"): {"epochs": 20, "fine_tune_epochs": 10, "weight_decay": 6.0},
     ("lenet-5", "snip"): {"epochs": 20, "weight_decay": 6.0},
     ("lenet-5", "group-lasso"): {"epochs": 20, "fine_tune_epochs": 5, "strength": 1e-4},
+    ("lenet-5", "l0"): {"epochs": 40, "strength": 2e-6},
     ("lenet-5", "sparse-vd"): {"epochs": 40, "ramp_epochs": 20.0},
     ("lenet-5", "dense"): {"epochs": 60},
     ("lenet-5", "bernoulli"): {
