@@ -75,7 +75,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         axis.axvline(0, color="black", lw=1)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
         axis.set_yticks(range(len(found)), labels, fontsize=9)
-        ticks = [tick for tick in (-30, -10, -1, -0.5, 0, 0.5, 1, 10, 30) if abs(tick) < limit]
+        ticks = [tick for tick in (-10, -1, -0.5, 0, 0.5, 1, 10) if abs(tick) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
         axis.set(xlabel=xlabel, ylim=(len(found) - 0.5, -0.5))
