@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12     the interpreter that .venv is made with (3.11 or later; python3 by default)
 #   TORCH_BACKEND=cpu     PyTorch without CUDA. Remembered in .venv, so the first call is the one that needs it.
+#   BENCH_FLAGS=...       flags of benchmarks/bench.py: --whole, --json PATH
 #   LOCK_FLAGS=--upgrade  let `make lock` move to newer versions; without it, pins move only where pyproject.toml asks.
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ WITHOUT_CUDA := grep -vE '^(nvidia-|cuda-|triton==)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test lint types unit nbval lab notebooks lock requirements clean
+.PHONY: help setup book pdf test lint types unit nbval lab notebooks bench lock requirements clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is"
@@ -97,6 +98,11 @@ unit: $(READY) _build/built ## pytest, with the browser tests of the built book 
 nbval: $(READY) ## run the notebooks again and compare the outputs tagged nbval-check-output
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with=tests/nbval-sanitize.cfg $(NOTEBOOKS)
+
+# --- the benchmarks ---------------------------------------------------------------------------------------------------
+
+bench: $(READY) ## times side by side, as one table of ratios: ten minutes on two cores
+	$(BIN)/python benchmarks/bench.py $(BENCH_FLAGS)
 
 clean: ## remove the built book and the caches, but neither .venv nor runs
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
