@@ -1,17 +1,25 @@
-"""What holds for every test, and the real data that several of them train on."""
+"""What holds for every test, the real data that several train on, and the browser of others."""
 
 import gzip
 import os
+import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 from pruning_core.data import FILES, Dataset, load
 
-MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
+ROOT = Path(__file__).resolve().parents[1]
+MNIST = ROOT / "data" / "mnist"
+HTML = ROOT / "_build" / "html"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 settings.register_profile("no time limits", deadline=None)
 settings.load_profile("no time limits")
@@ -48,3 +56,39 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_mnist(mnist_folder: Path) -> Dataset:
     """The images of ``mnist_folder``, loaded."""
     return load(root=mnist_folder)
+
+
+@pytest.fixture(scope="module")  # beyond its module, its event loop would be in the way of others
+def browser() -> Iterator[Browser]:
+    """Chromium, without windows."""
+    require("Chromium is not installed (Debian: apt install chromium)", CHROMIUM is not None)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *(["--no-sandbox"] if os.geteuid() == 0 else []),
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-sync",
+                "--no-first-run",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def book_html() -> Path:
+    """The folder of the built book's pages."""
+    require("the book is not built (make book)", (HTML / "book" / "index.html").is_file())
+    return HTML
+
+
+def require(otherwise: str, there: bool) -> None:
+    """Skip the test for what is not there, or fail it where nothing may be skipped."""
+    if not there and os.environ.get("CI") == "true":
+        pytest.fail(f"the browser tests are mandatory when CI=true, but {otherwise}")
+    if not there:
+        pytest.skip(otherwise)

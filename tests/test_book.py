@@ -2,8 +2,6 @@
 
 import gzip
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +10,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 ROOT = Path(__file__).parents[1]
-HTML = ROOT / "_build" / "html"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
 NO_NETWORK = ("file:", "data:", "blob:", "about:")
 
@@ -45,39 +39,12 @@ class Visit(NamedTuple):
     errors: list[str]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    lacking = [
-        *([] if CHROMIUM else ["Chromium is not installed (Debian: apt install chromium)"]),
-        *([] if (HTML / PAGES[0]).is_file() else ["the book is not built (make book)"]),
-    ]
-    if lacking and os.environ.get("CI") == "true":
-        pytest.fail("the browser tests are mandatory when CI=true, but " + ", and ".join(lacking))
-    if lacking:
-        pytest.skip(", and ".join(lacking))
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                *(["--no-sandbox"] if os.geteuid() == 0 else []),
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-sync",
-                "--no-first-run",
-            ],
-        )
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(
     scope="module",  # a page is loaded once for all the tests
     params=itertools.product(PAGES, ["light", "dark"], [1280, 390]),
     ids=lambda param: "-".join(map(str, param)),
 )
-def visit(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visit]:
+def visit(request: pytest.FixtureRequest, browser: Browser, book_html: Path) -> Iterator[Visit]:
     name, mode, width = request.param
     context = browser.new_context(viewport={"width": width, "height": 900})
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
@@ -103,7 +70,7 @@ def visit(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visit]:
     context.route_web_socket("**/*", lambda socket: outside.append(socket.url))
     page.on("console", listen)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((HTML / name).as_uri(), wait_until="load")
+    page.goto((book_html / name).as_uri(), wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")
     page.evaluate(LOAD_IMAGES)
     yield Visit(page, mode, requests, outside, errors)
@@ -205,11 +172,11 @@ def test_a_page_fits_its_window(visit: Visit) -> None:
     assert visit.page.evaluate(TOO_WIDE) == []
 
 
-def test_a_page_is_light(visit: Visit) -> None:
+def test_a_page_is_light(visit: Visit, book_html: Path) -> None:
     """Compressed, 2 MB with all that the pages share, which a reader loads once; 300 kB without."""
     files = {Path(unquote(urlsplit(url).path)) for url in visit.requests if url.startswith("file:")}
     sizes = {file: len(gzip.compress(file.read_bytes())) for file in files}
-    own = sum(size for file, size in sizes.items() if HTML / "_static" not in file.parents)
+    own = sum(size for file, size in sizes.items() if book_html / "_static" not in file.parents)
     assert sum(sizes.values()) <= 2_000_000
     assert own <= 300_000
 
