@@ -50,14 +50,18 @@ async function drawn(spec, values, chart, room) {
     view.finalize();
     view = await viewOf({ ...spec, columns }, values, chart);
   }
-  // Axes keep their size; what is lacking, or free in a single column, is the panels'.
-  const more = (Math.min(room, natural) - widthOf(chart)) / columns;
-  for (const [name, value] of Object.entries(view.getState().signals)) {
-    if (/^(width|childWidth|concat_\d+_width)$/.test(name)) {
-      view.signal(name, Math.floor(value + more));
+  // Axes keep their size; what is lacking, or free in a single column, is the panels'. Twice, as
+  // a legend may have been wider than they were.
+  for (const _ of "12") {
+    const more = (Math.min(room, natural) - widthOf(chart)) / columns;
+    for (const [name, value] of Object.entries(view.getState().signals)) {
+      if (/^(width|childWidth|concat_\d+_width)$/.test(name)) {
+        view.signal(name, Math.floor(value + more));
+      }
     }
+    await view.runAsync();
   }
-  return view.runAsync();
+  return view;
 }
 
 async function viewOf(spec, values, chart) {

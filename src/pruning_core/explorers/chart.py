@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+import pandas as pd
 import vl_convert
 from matplotlib.colors import to_hex
 from PIL import Image
@@ -19,7 +20,7 @@ MIME = "application/vnd.vegalite.v5+json"
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 COLOURS = [to_hex(colour) for colour in PALETTE]
-DASHES = [[1, 0], [6, 3], [6, 2, 1, 2], [2, 2], [10, 3]]
+DASHES = [[1, 0], [6, 3], [6, 2, 1, 2], [2, 2], [10, 3], [10, 2, 2, 2]]
 WIDTH = 560
 """Of a whole chart, in pixels; a page makes it narrower where there is no room."""
 
@@ -31,10 +32,11 @@ CONFIG: dict[str, Any] = {
     "aria": False,  # of single marks: the whole chart has one description
     "view": {"stroke": None},
     "axis": {**_INK, **_LINES, "gridOpacity": 0.12, "domainOpacity": 0.6, "tickOpacity": 0.6}
+    | {"labelFlush": False, "labelSeparation": 4}
     | {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"},
     "legend": {**_INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     | {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
-    | {"labelLimit": 0},
+    | {"labelLimit": 0, "titleLimit": 0},
     "title": {"color": "currentColor", "anchor": "start", "fontSize": 13, "fontWeight": "normal"},
     "line": {"strokeWidth": 2},
     "text": {"color": "currentColor"},
@@ -104,6 +106,27 @@ def choice(name: str, label: str, value: Any, options: Mapping[Any, str] | Seque
 def computed(**expressions: str) -> list[Any]:
     """Parameters that follow others, by Vega expressions; each may use those before it."""
     return [alt.param(name=name, expr=expression) for name, expression in expressions.items()]
+
+
+def lines(grid: Any, curves: Mapping[str, str], **given: str) -> alt.Chart:
+    """Lines of a ``value`` for each ``series``, by Vega expressions.
+
+    Args:
+        grid: data in whose variable the curves are.
+        curves: by name of the series.
+        given: what they are computed from, by name.
+    """
+    chart = alt.Chart(grid)
+    for name, expression in {**given, **curves}.items():
+        chart = chart.transform_calculate(**{name: expression})
+    return chart.transform_fold(list(curves), as_=["series", "value"]).mark_line(clip=True)
+
+
+def inline(rows: pd.DataFrame) -> alt.Data:
+    """A table as part of the specification, in one string; numbers would take a line each."""
+    kinds = {name: "number" for name in rows.columns if rows[name].dtype.kind in "if"}
+    values = rows.to_csv(index=False, lineterminator="\n")
+    return alt.Data(values=values, format=alt.CsvDataFormat(type="csv", parse=kinds))
 
 
 def series(field: str, names: Sequence[str], **legend: Any) -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 
-from pruning_core.explorers.chart import WIDTH, Explorer, computed, powers, series, slider
+from pruning_core.explorers.chart import (
+    WIDTH,
+    Explorer,
+    computed,
+    lines,
+    powers,
+    series,
+    slider,
+)
 
 NAMES = ("flattening", "fixed", "Beta")
 PANEL = {"width": WIDTH // 2 - 65, "height": 190}
@@ -45,11 +51,13 @@ def _log_b() -> dict[str, str]:
 
 
 def _densities() -> alt.LayerChart | alt.FacetChart:
-    curves = _lines(
+    curves = lines(
         alt.sequence(-6, 0.001, 0.02, as_="log10_pi"),
-        flattening="(gamma - 1) / price / (1 + (gamma - 1) * datum.pi)",
-        Beta="b * pow(1 - datum.pi, b - 1)",
-        given={"pi": "pow(10, datum.log10_pi)"},
+        {
+            "flattening": "(gamma - 1) / price / (1 + (gamma - 1) * datum.pi)",
+            "Beta": "b * pow(1 - datum.pi, b - 1)",
+        },
+        pi="pow(10, datum.log10_pi)",
     ).transform_filter("datum.value > 1e-3")
     x = alt.X("pi:Q", title="prior probability π").scale(type="log", domain=[1e-6, 1], clamp=True)
     y = alt.Y("value:Q", title="density p(π)").scale(type="log", domain=[1e-3, 1e5])
@@ -65,11 +73,13 @@ def _densities() -> alt.LayerChart | alt.FacetChart:
 
 
 def _best_pi() -> alt.Chart:
-    curves = _lines(
+    curves = lines(
         alt.sequence(0.005, 1.0001, 0.005, as_="theta"),
-        flattening="datum.theta / (gamma - (gamma - 1) * datum.theta)",
-        fixed="1 / (1 + gamma)",
-        Beta="datum.theta / b",
+        {
+            "flattening": "datum.theta / (gamma - (gamma - 1) * datum.theta)",
+            "fixed": "1 / (1 + gamma)",
+            "Beta": "datum.theta / b",
+        },
     )
     y = alt.Y("value:Q", title="best π", axis=powers(-8, 0, 2))
     y = y.scale(type="log", domain=[1e-8, 1])
@@ -77,26 +87,29 @@ def _best_pi() -> alt.Chart:
 
 
 def _costs() -> alt.Chart:
-    curves = _lines(
+    curves = lines(
         alt.sequence(0, 1.0001, 0.005, as_="theta"),
-        flattening="price * datum.theta",
-        fixed="datum.on + datum.off + price * datum.theta",
-        Beta=f"datum.off + datum.theta * {_LAST} - (b - datum.theta) * log(1 - datum.theta / b)",
-        given={
-            "on": "datum.theta > 0 ? datum.theta * log(datum.theta) : 0",
-            "off": "datum.theta < 1 ? (1 - datum.theta) * log(1 - datum.theta) : 0",
+        {
+            "flattening": "price * datum.theta",
+            "fixed": "datum.on + datum.off + price * datum.theta",
+            "Beta": f"datum.off + datum.theta * {_LAST}"
+            " - (b - datum.theta) * log(1 - datum.theta / b)",
         },
+        on="datum.theta > 0 ? datum.theta * log(datum.theta) : 0",
+        off="datum.theta < 1 ? (1 - datum.theta) * log(1 - datum.theta) : 0",
     )
     y = alt.Y("value:Q", title="cost of the unit, nats")
     return curves.encode(x=_THETA, y=y, **series("series", NAMES)).properties(**PANEL)
 
 
 def _resting_places() -> alt.Chart:
-    curves = _lines(
+    curves = lines(
         alt.sequence(0, 16.001, 0.05, as_="worth"),
-        flattening="datum.worth > price ? 1 : 0",
-        fixed="1 / (1 + exp(price - datum.worth))",
-        Beta=f"datum.worth > {_LAST} ? (exp(datum.worth) - b) / (exp(datum.worth) - 1) : 0",
+        {
+            "flattening": "datum.worth > price ? 1 : 0",
+            "fixed": "1 / (1 + exp(price - datum.worth))",
+            "Beta": f"datum.worth > {_LAST} ? (exp(datum.worth) - b) / (exp(datum.worth) - 1) : 0",
+        },
     )
     x = alt.X("worth:Q", title="what the unit is worth, nats").scale(domain=[0, 16])
     y = alt.Y("value:Q", title="θ at rest").scale(domain=[0, 1])
@@ -104,11 +117,3 @@ def _resting_places() -> alt.Chart:
 
 
 _THETA = alt.X("theta:Q", title="posterior probability θ").scale(domain=[0, 1])
-
-
-def _lines(grid: Any, given: dict[str, str] | None = None, **curves: str) -> alt.Chart:
-    """Lines of a ``value`` for each ``series``, by expressions in the grid's variable."""
-    chart = alt.Chart(grid)
-    for name, expression in {**(given or {}), **curves}.items():
-        chart = chart.transform_calculate(**{name: expression})
-    return chart.transform_fold(list(curves), as_=["series", "value"]).mark_line(clip=True)
