@@ -14,7 +14,7 @@ from pruning_core.data import Dataset, load
 from pruning_core.export import load_model
 from pruning_core.metrics import architecture
 from pruning_core.training import TrainingError
-from pruning_core.widgets import explorers
+from pruning_core.widgets import closed_forms
 from pruning_core.widgets.live import TrainLive
 
 ROOT = Path(__file__).parents[1]
@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     "build",
     [
-        explorers.hyper_prior,
-        explorers.life_of_a_unit,
-        explorers.penalties,
-        explorers.joint_descent,
+        closed_forms.hyper_prior,
+        closed_forms.life_of_a_unit,
+        closed_forms.penalties,
+        closed_forms.joint_descent,
     ],
 )
 def test_every_control_changes_the_figure_and_none_breaks_it(build: Callable[[], VBox]) -> None:
@@ -49,7 +49,7 @@ def test_an_impossible_value_explains_itself_and_keeps_the_figure() -> None:
         return Figure()
 
     slider = FloatSlider(0.5, max=3)
-    _, complaint, picture = explorers.explore(draw, number=slider).children
+    _, complaint, picture = closed_forms.explore(draw, number=slider).children
     before = picture.value
     slider.value = 2
     assert complaint.value == '<p role="alert">number is &lt;2&gt;; expected at most 1</p>'

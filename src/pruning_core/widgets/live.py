@@ -38,7 +38,7 @@ from pruning_core.settings import Settings, recommended
 from pruning_core.studies import ROOT
 from pruning_core.studies.published import operating_points
 from pruning_core.training import Trainer, TrainingError
-from pruning_core.widgets.explorers import complaint_of, image_of
+from pruning_core.widgets.closed_forms import complaint_of, image_of
 
 _STYLE = {"description_width": "14em"}
 _SHOWN = {

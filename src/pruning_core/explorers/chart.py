@@ -1,0 +1,150 @@
+"""What all explorers share: how one is stored in a notebook, its look, and its controls."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import vl_convert
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from pruning_core.figures.style import PALETTE
+
+MIME = "application/vnd.vegalite.v5+json"
+"""As which JupyterLab draws a chart; these charts hold nothing newer."""
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+COLOURS = [to_hex(colour) for colour in PALETTE]
+DASHES = [[1, 0], [6, 3], [6, 2, 1, 2], [2, 2], [10, 3], [10, 2, 2, 2]]
+WIDTH = 560
+"""Of a whole chart, in pixels; a page makes it narrower where there is no room."""
+
+_INK = {f"{part}Color": "currentColor" for part in ("label", "title")}
+_LINES = {f"{part}Color": "currentColor" for part in ("domain", "grid", "tick")}
+CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": "sans-serif",
+    "aria": False,  # of single marks: the whole chart has one description
+    "view": {"stroke": None},
+    "axis": {**_INK, **_LINES, "gridOpacity": 0.12, "domainOpacity": 0.6, "tickOpacity": 0.6}
+    | {"labelFlush": False, "labelSeparation": 4}
+    | {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "legend": {**_INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    | {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
+    | {"labelLimit": 0, "titleLimit": 0},
+    "title": {"color": "currentColor", "anchor": "start", "fontSize": 13, "fontWeight": "normal"},
+    "line": {"strokeWidth": 2},
+    "text": {"color": "currentColor"},
+    "rule": {"color": "currentColor"},
+}
+
+
+class Explorer:
+    """A chart with controls, what it says in words, and a picture for where neither can be drawn.
+
+    A notebook stores its Vega-Lite specification, which JupyterLab draws with controls of its own,
+    and the picture, with the controls where they start. A page of the book draws the specification
+    with native controls (`book/_ext/explorers.js`), and prints the picture.
+
+    Args:
+        chart: without configuration; its parameters with a ``bind`` are the controls.
+        readout: Vega expression for a list of lines of text, which follow the controls.
+    """
+
+    def __init__(self, chart: alt.TopLevelMixin, readout: str) -> None:
+        self.spec: dict[str, Any] = chart.to_dict()
+        self.spec |= {
+            "$schema": SCHEMA,
+            "config": CONFIG,
+            "title": {"text": {"expr": "readout"}, "offset": 12},
+            "params": [*self.spec.get("params", []), {"name": "readout", "expr": readout}],
+        }
+
+    @property
+    def controls(self) -> dict[str, dict[str, Any]]:
+        """The ``bind`` of each control, by the name of its parameter."""
+        return {p["name"]: p["bind"] for p in self.spec["params"] if "bind" in p}
+
+    def picture(self) -> bytes:
+        """PNG in few colours, on white."""
+        config = CONFIG | {"background": "white"}
+        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.5)
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(full)) as image:
+            image.convert("RGB").quantize(48).save(buffer, format="png", optimize=True)
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return {
+            MIME: self.spec,
+            "image/png": base64.b64encode(self.picture()).decode(),
+            "text/plain": f"<Explorer: {', '.join(self.controls)}>",
+        }
+
+
+def slider(name: str, label: str, value: float, low: float, high: float, step: float) -> Any:
+    """A parameter that a native range input turns."""
+    bind = alt.binding_range(min=low, max=high, step=step, name=label)
+    return alt.param(name=name, value=value, bind=bind)
+
+
+def choice(name: str, label: str, value: Any, options: Mapping[Any, str] | Sequence[Any]) -> Any:
+    """A parameter with these values alone, by the text shown; numbers are turned by a slider.
+
+    JupyterLab has a list to choose from for numbers too.
+    """
+    texts = options if isinstance(options, Mapping) else {option: str(option) for option in options}
+    bind = alt.binding_select(options=list(texts), labels=list(texts.values()), name=label)
+    return alt.param(name=name, value=value, bind=bind)
+
+
+def computed(**expressions: str) -> list[Any]:
+    """Parameters that follow others, by Vega expressions; each may use those before it."""
+    return [alt.param(name=name, expr=expression) for name, expression in expressions.items()]
+
+
+def lines(grid: Any, curves: Mapping[str, str], **given: str) -> alt.Chart:
+    """Lines of a ``value`` for each ``series``, by Vega expressions.
+
+    Args:
+        grid: data in whose variable the curves are.
+        curves: by name of the series.
+        given: what they are computed from, by name.
+    """
+    chart = alt.Chart(grid)
+    for name, expression in {**given, **curves}.items():
+        chart = chart.transform_calculate(**{name: expression})
+    return chart.transform_fold(list(curves), as_=["series", "value"]).mark_line(clip=True)
+
+
+def inline(rows: pd.DataFrame) -> alt.Data:
+    """A table as part of the specification, in one string; numbers would take a line each."""
+    kinds = {name: "number" for name in rows.columns if rows[name].dtype.kind in "if"}
+    values = rows.to_csv(index=False, lineterminator="\n")
+    return alt.Data(values=values, format=alt.CsvDataFormat(type="csv", parse=kinds))
+
+
+def series(field: str, names: Sequence[str], **legend: Any) -> dict[str, Any]:
+    """Colour and dash of lines, the same for all people: encodings ``color`` and ``strokeDash``."""
+    domain, look = list(names), alt.Legend(title=None, **legend)
+    colours = alt.Scale(domain=domain, range=COLOURS[: len(domain)])
+    dashes = alt.Scale(domain=domain, range=DASHES[: len(domain)])
+    return {
+        "color": alt.Color(f"{field}:N", scale=colours, legend=look),
+        "strokeDash": alt.StrokeDash(f"{field}:N", scale=dashes, legend=look),
+    }
+
+
+def powers(low: int, high: int, step: int = 1) -> alt.Axis:
+    """A logarithmic axis from 10^low to 10^high with labels such as 10⁻⁶."""
+    digits = f"['⁰','¹','²','³','⁴','⁵','⁶','⁷','⁸','⁹'][abs({_EXPONENT})]"
+    label = f"{_EXPONENT} == 0 ? '1' : '10' + ({_EXPONENT} < 0 ? '⁻' : '') + {digits}"
+    return alt.Axis(values=[10.0**k for k in range(low, high + 1, step)], labelExpr=label)
+
+
+_EXPONENT = "round(log(datum.value) / LN10)"

@@ -1,0 +1,202 @@
+"""Explorers of single recorded networks: θ in motion, and the pixels that survive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
+from pruning_core.studies.declaration import StudyError
+from pruning_core.studies.masks import load_masks
+from pruning_core.studies.tables import epochs, runs
+
+STUDY = "lenet-300-100"
+SEEDS = 3
+"""So many of each point's seeds can be chosen, for the size of the page."""
+
+SHOWN_EPOCHS = (*range(1, 16), *range(18, 30, 3), *range(30, 1000, 5))
+"""Most happens in the first; the last of a run is shown as well."""
+
+BINS = 10
+LAYERS = ("pixels", "first hidden layer", "second hidden layer")
+
+
+def gated_runs(root: Path) -> pd.DataFrame:
+    """The recorded runs whose pixels have a gate, with the price ``log_gamma`` in nats.
+
+    Raises:
+        StudyError: if there are none.
+    """
+    rows = runs(root, STUDY)
+    rows = rows.loc[[json.loads(settings)["gate_inputs"] for settings in rows["settings"]]]
+    if not len(rows):
+        raise StudyError(f"no run of {STUDY} with gates on its pixels is recorded yet")
+    prices = [json.loads(settings)["log_gamma"][0] for settings in rows["settings"]]
+    return rows.assign(log_gamma=prices)
+
+
+def theta_in_motion(root: Path) -> Explorer:
+    """How θ is spread over the epochs, with the units left and the test error."""
+    known = gated_runs(root)
+    prices, seeds = sorted(set(known["log_gamma"])), sorted(set(known["seed"]))[:SEEDS]
+    table = trajectories_of(root)
+    x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
+    data = alt.Chart(inline(table)).transform_filter("datum.price == price && datum.seed == seed")
+    blocks = (
+        data.transform_filter("datum.theta0 != null && length(datum.theta0) > 0")
+        .transform_calculate(
+            digits="[datum.theta0, datum.theta1, datum.theta2][place]", bin=f"sequence({BINS})"
+        )
+        .transform_flatten(["bin"])
+        .transform_calculate(
+            units="parseInt(substring(datum.digits, 2 * datum.bin, 2 * datum.bin + 2), 36)",
+            low=f"datum.bin / {BINS}",
+            high=f"(datum.bin + 1) / {BINS}",
+        )
+        .transform_filter("datum.units > 0")
+        .mark_rect(fill=COLOURS[0], clip=True)
+        .encode(
+            x=x,
+            x2="before:Q",
+            y=alt.Y("low:Q", title="θ").scale(domain=[0, 1], nice=False),
+            y2="high:Q",
+            opacity=alt.Opacity("units:Q", title="units with such a θ")
+            .scale(type="log", domain=[1, 784], range=[0.12, 1])
+            .legend(symbolType="square", values=[1, 10, 100, 700]),
+        )
+    )
+    left = data.transform_calculate(left="[datum.size0, datum.size1, datum.size2][place]")
+    size = alt.Y("left:Q", title="units left").scale(zero=True)
+    error = alt.Y("error:Q", title="test error, %").scale(type="log", nice=False, domain=[1, 10])
+    wide = {"width": WIDTH - 70}
+    panels = [
+        blocks.properties(height=190, **wide),
+        left.mark_line(color=COLOURS[0]).encode(x=x, y=size).properties(height=80, **wide),
+        data.mark_line(color=COLOURS[0], clip=True)
+        .encode(x=x, y=error.axis(values=[1, 2, 5, 10]))
+        .properties(height=80, **wide),
+    ]
+    ends = {
+        f"{row['log_gamma']:g}|{row['seed']}": f"{row['architecture']} left, final test error"
+        f" {row['test_error_percent']:.2f} %"
+        for row in known.to_dict("records")
+        if row["seed"] in seeds
+    }
+    return Explorer(
+        alt.concat(*panels, columns=1).add_params(
+            choice("price", "price log γ, nats", prices[0], {p: f"{p:g}" for p in prices}),
+            choice("seed", "seed", seeds[0], seeds),
+            choice("layer", "layer", LAYERS[0], LAYERS),
+            *computed(place=f"indexof({list(LAYERS)}, layer)", ends=json.dumps(ends)),
+        ),
+        "['One network: log γ = ' + price + ' nats, seed ' + seed + '. At the end',"
+        " ends[price + '|' + seed] + '.']",
+    )
+
+
+def trajectories_of(root: Path) -> pd.DataFrame:
+    """A row for each epoch that is shown: error, units left, and histograms of θ.
+
+    A histogram has ten bins of two digits each, to the base 36; it is empty once gates are settled.
+    """
+    known = gated_runs(root)
+    seeds = sorted(set(known["seed"]))[:SEEDS]
+    known = known.loc[known["seed"].isin(seeds), ["run", "log_gamma"]]
+    noted = known.merge(epochs(root, STUDY), on="run")
+    last = noted.groupby("run")["epoch"].transform("max")
+    noted = noted.loc[noted["epoch"].isin(SHOWN_EPOCHS) | (noted["epoch"] == last)]
+    before = noted.groupby("run")["epoch"].shift(fill_value=0)
+    sizes = np.stack(list(noted["architecture"]))
+    spread = [json.loads(theta) for theta in noted["theta"]]
+    return pd.DataFrame(
+        {"price": noted["log_gamma"], "seed": noted["seed"], "epoch": noted["epoch"]}
+        | {"before": before}
+        | {"error": noted["test_error_percent"].round(2)}
+        | {f"size{layer}": sizes[:, layer] for layer in range(3)}
+        | {
+            f"theta{layer}": [_digits(theta, f"gate{layer}") for theta in spread]
+            for layer in range(3)
+        }
+    )
+
+
+def _digits(theta: dict[str, dict[str, list[int]]], gate: str) -> str:
+    if gate not in theta:
+        return ""
+    counts = np.reshape(theta[gate]["histogram"], (BINS, -1)).sum(1)
+    return "".join(np.base_repr(count, 36).rjust(2, "0") for count in counts)
+
+
+def which_pixels(root: Path) -> Explorer:
+    """The share of the recorded seeds whose network reads each pixel, at each price."""
+    shares = pixel_counts(root)
+    prices = sorted(shares["price"])
+    grid = (
+        alt.Chart(inline(shares))
+        .transform_filter("datum.price == price")
+        .transform_calculate(pixel="sequence(784)")
+        .transform_flatten(["pixel"])
+        .transform_calculate(
+            seeds="parseInt(substring(datum.counts, datum.pixel, datum.pixel + 1), 36)",
+            share="datum.seeds / datum.n",
+            left="datum.pixel % 28",
+            right="datum.left + 1",
+            top="floor(datum.pixel / 28)",
+            bottom="datum.top + 1",
+        )
+    )
+    x = alt.X("left:Q", axis=None).scale(domain=[0, 28], nice=False)
+    y = alt.Y("top:Q", axis=None).scale(domain=[0, 28], nice=False, reverse=True)
+    share = (
+        alt.Opacity("share:Q", title="share of the networks that read it")
+        .scale(domain=[0, 1], range=[0, 1])
+        .legend(symbolType="square", symbolFillColor=COLOURS[0], values=[0.1, 0.4, 0.7, 1])
+    )
+    frame = alt.Chart(alt.sequence(0, 1)).transform_calculate(left="0", top="0", end="28")
+    chart = alt.layer(
+        frame.mark_rect(fillOpacity=0, stroke="currentColor", strokeOpacity=0.4)
+        .encode(x=x, x2="end:Q", y=y, y2="end:Q"),
+        grid.mark_rect(fill=COLOURS[0], strokeWidth=0)
+        .encode(x=x, x2="right:Q", y=y, y2="bottom:Q", opacity=share),
+    )  # fmt: skip
+    told = {
+        f"{row['price']:g}": [
+            f"each of n = {row['n']} networks",
+            f"reads {row['least']} to {row['most']} of 784 pixels; all read {row['always']}.",
+        ]
+        for row in shares.to_dict("records")
+    }
+    return Explorer(
+        chart.properties(width=308, height=308).add_params(
+            choice("price", "price log γ, nats", prices[0], {p: f"{p:g}" for p in prices}),
+            *computed(told=json.dumps(told)),
+        ),
+        "['log γ = ' + price + ' nats: ' + told['' + price][0], told['' + price][1]]",
+    )
+
+
+def pixel_counts(root: Path) -> pd.DataFrame:
+    """A row for each price: ``n`` networks, and of each pixel how many read it, to the base 36.
+
+    Raises:
+        StudyError: if no mask is recorded.
+    """
+    masks = load_masks(root)
+    known = gated_runs(root)
+    known = known.loc[known["run"].isin(list(masks))]
+    if not len(known):
+        raise StudyError("no mask is recorded; run python -m pruning_core.studies.masks")
+    rows = []
+    for price, group in known.groupby("log_gamma"):
+        read = np.stack([masks[key] for key in group["run"]])
+        counts = read.sum(0)
+        rows.append(
+            {"price": price, "n": len(read), "least": read.sum(1).min(), "most": read.sum(1).max()}
+            | {"always": int((counts == len(read)).sum()), "never": int((counts == 0).sum())}
+            | {"counts": "".join(np.base_repr(count, 36) for count in counts)}
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,440 @@
+"""The explorers: what they compute and show, in the built book's pages in a real Chromium."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Page
+from scipy import stats
+
+from pruning_core.dynamics import Bounds, OneUnit
+from pruning_core.explorers import trained
+from pruning_core.explorers.chart import MIME
+from pruning_core.explorers.unit import STARTS
+from pruning_core.figures.priors import Count, Horseshoe, StudentT
+from pruning_core.halo import bridge_scale, bridge_shrink, bridge_threshold
+from pruning_core.hyperprior import Fixed, Flattening, beta_of_price, resting_theta
+from pruning_core.penalties import Bridge, Lasso, Ridge
+from pruning_core.studies.masks import load_masks
+from pruning_core.studies.published import load_published
+from pruning_core.studies.tables import epochs, runs
+
+ROOT = Path(__file__).parents[1]
+PLACES = {  # by name, the page and the place among its explorers
+    "hyper_prior": ("flattening", 0),
+    "life_of_a_unit": ("convergence", 0),
+    "penalties": ("what-learning-lambda-does", 0),
+    "theta_in_motion": ("turn-the-results", 0),
+    "which_pixels": ("turn-the-results", 1),
+    "size_of_lenet_300_100": ("turn-the-results", 2),
+    "size_of_lenet_5": ("turn-the-results", 3),
+    "halo_curve": ("turn-the-results", 4),
+    "starts": ("turn-the-results", 5),
+}
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Browser, book_html: Path) -> Iterator[Callable[[str], Page]]:
+    """Each page, opened once."""
+    opened: dict[str, Page] = {}
+
+    def page(name: str) -> Page:
+        if name not in opened:
+            opened[name] = browser.new_page(viewport={"width": 1280, "height": 900})
+            opened[name].goto((book_html / "book" / f"{name}.html").as_uri())
+            opened[name].wait_for_function(
+                "() => document.querySelectorAll('.explorer:not(.live)').length === 0"
+            )
+        return opened[name]
+
+    yield page
+    for one in opened.values():
+        one.close()
+
+
+class Shown:
+    """An explorer as a page shows it."""
+
+    def __init__(self, page: Page, place: int) -> None:
+        self.page = page
+        self.element = page.locator(".explorer").nth(place)
+
+    def turn(self, **signals: Any) -> None:
+        """As the controls do."""
+        self.element.evaluate(
+            """async (element, signals) => {
+                for (const [name, value] of Object.entries(signals)) {
+                    element.view.signal(name, value);
+                }
+                await element.view.runAsync();
+            }""",
+            signals,
+        )
+
+    def rows(self, *fields: str) -> list[dict[str, Any]]:
+        """These columns of all drawn marks that have them: points of lines, dots, areas."""
+        return self.element.evaluate(
+            """(element, fields) => {
+                const found = [];
+                const search = item => {
+                    const {datum, items = []} = item;
+                    if (datum && fields.every(field => field in datum)) {
+                        found.push(Object.fromEntries(fields.map(f => [f, datum[f]])));
+                    }
+                    items.forEach(search);
+                };
+                search(element.view.scenegraph().root);
+                return found;
+            }""",
+            fields,
+        )
+
+    def column(self, field: str, *others: str, **where: Any) -> torch.Tensor:
+        """A column of them, where the others have these values."""
+        rows = self.rows(field, *others, *where)
+        wanted = [row for row in rows if all(row[key] == value for key, value in where.items())]
+        return torch.tensor([row[field] for row in wanted], dtype=torch.float64)
+
+    def picture(self) -> str:
+        """The drawing, as SVG."""
+        return self.element.locator(".chart svg").evaluate("svg => svg.innerHTML")
+
+
+@pytest.fixture(params=PLACES)
+def shown(request: pytest.FixtureRequest, pages: Callable[[str], Page]) -> Shown:
+    """Each of the explorers."""
+    page, place = PLACES[request.param]
+    return Shown(pages(page), place)
+
+
+@pytest.fixture
+def explorer(pages: Callable[[str], Page]) -> Callable[[str], Shown]:
+    """One of them, by name."""
+    return lambda name: Shown(pages(PLACES[name][0]), PLACES[name][1])
+
+
+def outputs() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The notebook and the data of every explorer that is stored."""
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if MIME in output.get("data", {}):
+                    yield path.stem, output["data"]
+
+
+def test_every_explorer_of_the_notebooks_is_tested_here() -> None:
+    found = [name for name, _ in outputs()]
+    assert sorted(found) == sorted(page for page, _ in PLACES.values())
+
+
+def test_a_notebook_stores_the_specification_once_and_a_picture() -> None:
+    for name, data in outputs():
+        assert set(data) == {MIME, "image/png", "text/plain"}, name
+        assert "http" not in json.dumps(data[MIME]).replace(data[MIME]["$schema"], ""), name
+
+
+# --- controls ---
+
+
+def test_every_control_is_turned_by_the_keyboard_and_changes_the_picture(shown: Shown) -> None:
+    controls = shown.element.locator(".controls :is(input, select)")
+    assert controls.count() >= 1
+    for index in range(controls.count()):
+        control = controls.nth(index)
+        if control.evaluate(
+            "c => c.options?.length === 1 || (c.max === '0' && c.type === 'range')"
+        ):
+            continue  # what is recorded leaves no choice yet
+        control.scroll_into_view_if_needed()
+        control.focus()
+        before, text = shown.picture(), shown.element.locator(".readout").inner_text()
+        kind = control.evaluate("control => control.type")
+        forth, back = ("Space", "Space") if kind == "checkbox" else ("ArrowRight", "ArrowLeft")
+        if control.evaluate("control => control.value === control.max"):
+            forth, back = back, forth
+        shown.page.keyboard.press(forth)
+        changed = """([element, before]) =>
+            element.querySelector(".chart svg").innerHTML !== before"""
+        handle = shown.element.element_handle()
+        shown.page.wait_for_function(changed, arg=[handle, before], timeout=5000)
+        shown.page.keyboard.press(back)
+        shown.page.wait_for_function(
+            "([e, text]) => e.querySelector('.readout').innerText === text", arg=[handle, text]
+        )
+
+
+def test_every_control_has_a_name_and_says_its_value(shown: Shown) -> None:
+    for control in shown.element.locator(".controls :is(input, select)").all():
+        name = control.evaluate("control => control.labels[0].textContent")
+        assert len(name) >= 3
+        if control.get_attribute("type") == "range":
+            assert control.get_attribute("aria-valuetext")
+
+
+def test_what_is_drawn_fits_and_has_a_description(shown: Shown) -> None:
+    chart = shown.element.locator(".chart")
+    assert len((chart.get_attribute("aria-label") or "").split()) >= 4
+    box, room = chart.locator("svg").bounding_box(), shown.element.bounding_box()
+    assert box is not None
+    assert room is not None
+    assert 300 <= box["width"] <= room["width"]
+
+
+def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
+    browser: Browser, book_html: Path
+) -> None:
+    for name in {page for page, _ in PLACES.values()}:
+        address = (book_html / "book" / f"{name}.html").as_uri()
+        plain = browser.new_context(java_script_enabled=False).new_page()
+        plain.goto(address)
+        for picture in plain.locator(".explorer").all():
+            assert picture.locator("img").is_visible()
+            assert picture.locator("input, select").count() == 0
+        plain.context.close()
+        printed = browser.new_page()
+        printed.goto(address)
+        printed.wait_for_selector(".explorer.live")
+        printed.emulate_media(media="print")
+        for drawn in printed.locator(".explorer.live").all():
+            assert drawn.locator("svg").is_visible()
+            for control in drawn.locator("input").all():
+                assert not control.is_visible()
+        printed.close()
+
+
+def test_only_pages_with_an_explorer_load_the_drawing_library(book_html: Path) -> None:
+    loading = {
+        path.stem
+        for path in (book_html / "book").glob("*.html")
+        if "_static/explorers.js" in path.read_text(encoding="utf8")
+    }
+    assert loading == {page for page, _ in PLACES.values()}
+
+
+# --- closed forms ---
+
+
+def same(found: torch.Tensor, expected: torch.Tensor, within: float = 1e-6) -> None:
+    assert len(found) > 10
+    torch.testing.assert_close(found, expected.double(), rtol=within, atol=within)
+
+
+@pytest.mark.parametrize("price", [0.5, 1.0, 4.0, 7.5, 12.0])
+def test_hyper_priors_are_those_of_the_package(
+    explorer: Callable[[str], Shown], price: float
+) -> None:
+    shown = explorer("hyper_prior")
+    shown.turn(price=price)
+    fixed = Fixed(1 / (1 + np.exp(price)))
+    priors = {"flattening": Flattening(price), "fixed": fixed, "Beta": beta_of_price(price)}
+    for name, prior in priors.items():
+        theta = shown.column("theta", "on", "off", series=name)
+        same(shown.column("value", "on", "off", series=name), prior.cost(theta))
+        worth = shown.column("worth", series=name)
+        decided = (worth - price).abs() > 1e-9
+        rest = resting_theta(prior, worth)
+        same(shown.column("value", "worth", series=name)[decided], rest[decided], 1e-5)
+    for name in ("flattening", "Beta"):
+        pi = shown.column("pi", "log10_pi", series=name)
+        density = priors[name].log_density(pi).exp()
+        same(shown.column("value", "log10_pi", series=name), density)
+
+
+@pytest.mark.parametrize(
+    ("log_gamma", "decay", "kappa", "eta"),
+    [(0.5, 0.3, 1.0, 1.0), (0.3, 0.0, 1.4, 2.0), (1.0, 0.6, 0.8, 0.6), (1.5, 1.0, 1.0, 1.0)],
+)
+def test_regions_and_trajectories_are_those_of_the_package(
+    explorer: Callable[[str], Shown], log_gamma: float, decay: float, kappa: float, eta: float
+) -> None:
+    shown = explorer("life_of_a_unit")
+    shown.turn(logGamma=log_gamma, decay=decay, kappa=kappa, eta=eta)
+    bounds = Bounds(log_gamma, kappa, decay, eta)
+    (box,) = shown.rows("right", "top")
+    assert box["right"] == pytest.approx(min(1, bounds.saddle[0]))
+    assert box["top"] == pytest.approx(min(1.5, bounds.saddle[1]))
+    for edge in shown.rows("theta", "norm", "triangle"):
+        theta, norm = edge["theta"], edge["norm"]
+        assert not bounds.in_region(theta, norm + 1e-6)
+        assert norm == 0 or bounds.in_region(theta, norm - 1e-6)
+        assert bounds.in_triangle(theta, edge["triangle"] - 1e-6)
+        assert not bounds.in_triangle(theta, edge["triangle"] + 1e-6)
+    rows = shown.rows(
+        "start", "theta0", "norm0", "step", "time", "outside", "theta", "norm", "fate"
+    )
+    unit = OneUnit(bounds)
+    final = unit.integrate(*np.array(STARTS).T, duration=60, steps=12_000)[0][-1]
+    for start in range(len(STARTS)):
+        path = [row for row in rows if row["start"] == start]
+        theta0, norm0, fate = path[0]["theta0"], path[0]["norm0"], path[0]["fate"]
+        free = max((row for row in path if not row["outside"]), key=lambda row: row["step"])
+        thetas, norms = unit.integrate(theta0, norm0, free["time"] or 1e-9, steps=2000)
+        found = (free["theta"], free["norm"])
+        assert found == pytest.approx((float(thetas[-1, 0]), float(norms[-1, 0])), abs=1e-5)
+        assert fate == ("dies" if final[start] == 0 else "survives")
+        # Where it meets the edge, and where that leads.
+        *_, meets, ends = sorted(path, key=lambda row: row["step"])
+        assert meets["theta"] == ends["theta"] == float(ends["theta"] > 0.5)
+
+
+@pytest.mark.parametrize(("xi", "psi"), [(0.19, 0.19), (0.012, 0.76), (1.2, 0.3)])
+def test_penalties_and_rules_are_those_of_the_package(
+    explorer: Callable[[str], Shown], xi: float, psi: float
+) -> None:
+    shown = explorer("penalties")
+    shown.turn(xi=xi, psi=psi)
+    scale = bridge_scale(xi, psi)
+    threshold, jump = bridge_threshold(scale)
+    z = shown.column("z", "step", part=1)
+    w = shown.column("value", "z", "step", part=1)
+    assert float(w[0]) == pytest.approx(jump)
+    assert float(z[0]) == pytest.approx(threshold)
+    same(w[1:], bridge_shrink(z[1:], scale))
+    same(shown.column("z", "step", part=0), torch.linspace(0, threshold, 20))
+    prices = {
+        "HALO": Bridge(scale),
+        "lasso": Lasso(threshold),
+        "ridge": Ridge(0.3),
+        "hard": Count(threshold**2 / 2),
+        "Student-t": StudentT(0.545, 0.3),
+        "horseshoe": Horseshoe(),
+    }
+    for name, penalty in prices.items():
+        rounded = 1e-4 if name in ("Student-t", "horseshoe") else 1e-6
+        weights = shown.column("w", "value", series=name)
+        same(shown.column("value", "w", series=name), penalty.values([weights])[0], rounded)
+        if name != "HALO":
+            values = shown.column("z", "value", "part", series=name)
+            clear = (values - threshold).abs() > 1e-6
+            rule = shown.column("value", "z", "part", series=name)
+            same(
+                rule[clear],
+                penalty.thresholded(values)[clear],
+                max(rounded, 1e-3 * (rounded > 1e-6)),
+            )
+
+
+# --- recorded results ---
+
+
+def test_theta_in_motion_is_what_was_noted_after_each_epoch(
+    explorer: Callable[[str], Shown],
+) -> None:
+    shown = explorer("theta_in_motion")
+    noted = epochs(ROOT, "lenet-300-100")
+    runs_with_pixels = trained.gated_runs(ROOT)
+    for price, seed, gate in ((28, 0, 0), (56, 2, 1), (28, 1, 2)):
+        shown.turn(price=price, seed=seed, layer=trained.LAYERS[gate])
+        known = runs_with_pixels.query(f"log_gamma == {price} and seed == {seed}")
+        run = noted.loc[noted["run"] == known["run"].item()].set_index("epoch")
+        errors = {row["epoch"]: row["error"] for row in shown.rows("epoch", "error")}
+        assert max(errors) == run.index.max()
+        for epoch, error in errors.items():
+            assert error == pytest.approx(run.loc[epoch, "test_error_percent"], abs=0.006)
+        for row in shown.rows("epoch", "left", "size0"):
+            assert row["left"] == run.loc[row["epoch"], "architecture"][gate]
+        units: dict[int, int] = {}
+        for row in shown.rows("epoch", "bin", "units", "digits"):
+            histogram = json.loads(run.loc[row["epoch"], "theta"])[f"gate{gate}"]["histogram"]
+            assert row["units"] == sum(histogram[2 * row["bin"] : 2 * row["bin"] + 2])
+            units[row["epoch"]] = units.get(row["epoch"], 0) + row["units"]
+        assert len(units) > 10
+        # Every unit that was left is in a block.
+        for epoch, count in units.items():
+            assert count == run.loc[epoch, "architecture"][gate]
+
+
+def test_the_pixels_are_those_of_the_recorded_masks(explorer: Callable[[str], Shown]) -> None:
+    shown = explorer("which_pixels")
+    masks, known = load_masks(ROOT), trained.gated_runs(ROOT)
+    for price, group in known.groupby("log_gamma"):
+        shown.turn(price=price)
+        counts = np.sum([masks[run] for run in group["run"] if run in masks], axis=0)
+        rows = shown.rows("pixel", "seeds", "share", "n", "left", "top")
+        assert [row["seeds"] for row in rows] == counts.tolist()
+        for row in rows:
+            assert (row["top"], row["left"]) == divmod(row["pixel"], 28)
+            assert row["share"] == pytest.approx(row["seeds"] / row["n"])
+
+
+@pytest.mark.parametrize("model", ["lenet-300-100", "lenet-5"])
+def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
+    explorer: Callable[[str], Shown], model: str
+) -> None:
+    shown = explorer(f"size_of_{model.replace('-', '_')}")
+    published = load_published(ROOT).query(f"model == {model!r} and kind == 'structured'")
+    rows = shown.rows("kind", "size", "error", "label")
+    theirs = {(row["label"], row["size"], row["error"]) for row in rows if row["label"]}
+    columns = ["method", "weights_percent", "error_percent"]
+    assert theirs == set(published[columns].itertuples(index=False, name=None))
+    known = runs(ROOT, model)
+    settings = [json.loads(text) for text in known["settings"]]
+    known = known.assign(price=[s["log_gamma"][0] for s in settings])
+    complete = known.groupby("point").filter(lambda group: len(group) >= 10)
+    for price, group in complete.groupby("price"):
+        shown.turn(price=price, intervals=True)
+        found = {
+            (row["size"], row["error"])
+            for row in shown.rows("kind", "size", "error", "price")
+            if row["price"] == price
+        }
+        means = [
+            (point["weights_percent"].mean(), point["test_error_percent"].mean())
+            for _, point in group.groupby("point")
+        ]
+        assert found == {(round(size, 3), round(error, 3)) for size, error in means}
+        text = shown.element.locator(".readout").inner_text()
+        for _, error in means:
+            assert f"{error:.2f} % [" in text
+
+
+def test_the_interval_is_shown_on_demand_and_is_students(
+    explorer: Callable[[str], Shown],
+) -> None:
+    shown = explorer("halo_curve")
+    known = runs(ROOT, "halo-lenet-300-100")
+    shown.turn(share=98, intervals=False)
+    assert shown.element.evaluate(RULES) == 0
+    shown.turn(intervals=True)
+    assert shown.element.evaluate(RULES) > 5
+    for row in shown.rows("series", "zeros", "error", "low", "high"):
+        if not row["series"]:
+            continue
+        errors = known.loc[known["point"] == row["series"], f"error_at_{row['zeros']:g}"].dropna()
+        low, high = stats.t.interval(0.95, len(errors) - 1, errors.mean(), stats.sem(errors))
+        found = (row["error"], row["low"], row["high"])
+        assert found == pytest.approx((errors.mean(), low, high), abs=6e-4)
+
+
+RULES = """element => {
+    let rules = 0;
+    const search = item => {
+        if (item.marktype === "rule" && item.role === "mark") rules += item.items.length;
+        (item.items || []).forEach(search);
+    };
+    search(element.view.scenegraph().root);
+    return rules;
+}"""
+
+
+def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], Shown]) -> None:
+    shown = explorer("starts")
+    known = runs(ROOT, "robustness")
+    rows = shown.rows("label", "kind", "value")
+    for start, group in known.groupby("point"):
+        shown.turn(start=start)
+        label = f"{start}, n = {len(group)}"
+        assert shown.element.locator(".readout").inner_text().startswith(label)
+        seeds = [row["value"] for row in rows if row["label"] == label and row["kind"] == "seed"]
+        expected = [
+            *group["test_error_percent"].round(3),
+            *(float(n) for text in group["architecture"] for n in text.split("-")),
+        ]
+        assert sorted(seeds) == pytest.approx(sorted(expected))
