@@ -204,8 +204,11 @@ def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
         printed.emulate_media(media="print")
         for drawn in printed.locator(".explorer.live").all():
             assert drawn.locator("svg").is_visible()
-            for control in drawn.locator("input").all():
+            for control in drawn.locator("input, select").all():
                 assert not control.is_visible()
+            for value in drawn.locator(".value").all():
+                assert value.is_visible()
+                assert value.inner_text()
         printed.close()
 
 

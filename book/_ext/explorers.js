@@ -117,12 +117,12 @@ function stops({ options, labels }, value) {
 function select({ options, labels }, value) {
   const input = element("select", {});
   input.append(...options.map((option, i) => new Option(labels[i], option, false, option === value)));
-  return { input, read: () => [options[input.selectedIndex], ""] };
+  return { input, read: () => [options[input.selectedIndex], labels[input.selectedIndex]] };
 }
 
 function checkbox(_, value) {
   const input = element("input", { type: "checkbox", checked: value });
-  return { input, read: () => [input.checked, ""] };
+  return { input, read: () => [input.checked, input.checked ? "shown" : "hidden"] };
 }
 
 function element(name, properties) {

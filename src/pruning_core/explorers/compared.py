@@ -113,7 +113,8 @@ def where_starts_end(root: Path) -> Explorer:
             mean, low, high = mean_interval(values)
             digits = 2 if measure == "test_error_percent" else 1
             half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
-            parts.append(f"{name} {mean:.{digits}f}{half}")
+            unit = " %" if name.endswith("%") else ""
+            parts.append(f"{name.removesuffix(', %')} {mean:.{digits}f}{half}{unit}")
             common = {"label": label, "measure": measure}
             table += [{**common, "kind": "seed", "value": round(value, 3)} for value in values]
             ends = {"low": round(low, 3), "high": round(high, 3)}
@@ -212,21 +213,24 @@ def _points(rows: pd.DataFrame, chosen: str, line: bool = False) -> alt.LayerCha
         line: join points of one ``series``.
     """
     kept = [name for name in ("price", "zeros", "series") if name in rows.columns]
-    columns = ["kind", "label", "size", "error", "low", "high", "crowded", *kept]
+    columns = ["kind", "label", "size", "error", "low", "high", "name_at", *kept]
     published = rows["kind"].isin(KINDS[2:])
-    rows = rows.assign(crowded=0)
-    rows.loc[published, "crowded"] = _crowded(rows.loc[published])
+    rows = rows.assign(name_at="")
+    rows.loc[published, "name_at"] = _sides(rows.loc[published])
     table = rows.reindex(columns=columns).round({"size": 3, "error": 3, "low": 3, "high": 3})
     sizes, errors = rows["size"].to_numpy(), rows["error"].to_numpy()
     low, high = 0.6 * float(sizes.min()), 1.7 * float(sizes.max())
     # The frame is drawn around the published results.
-    worst = 1.08 * 1.3 * float(errors[rows["low"].isna().to_numpy()].max())
+    worst = 1.08 * 1.3 * float(errors[published.to_numpy()].max())
+    lowest = float(np.nanmin([*errors, *rows["low"]]))
+    highest = float(np.nanmax([e for e in (*errors, *rows["high"]) if e <= worst]))
+    frame = [round(lowest - 0.05, 2), round(highest + 0.05, 2)]
     data = alt.Chart(inline(table)).transform_filter(f"datum.error <= {worst:.3f}")
     ours = data.transform_filter("datum.kind == 'Bernoulli, ours' || datum.kind == 'HALO, ours'")
     x = alt.X("size:Q", title="weights left, %").scale(type="log", domain=[low, high], nice=False)
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
     x = x.axis(values=ticks)
-    y = alt.Y("error:Q", title="test error, %").scale(zero=False, padding=12)
+    y = alt.Y("error:Q", title="test error, %").scale(domain=frame)
     kinds = [kind for kind in KINDS if kind in set(rows["kind"])]
     look = {
         "color": _by_kind(alt.Color, kinds, COLOURS_OF),
@@ -235,10 +239,10 @@ def _points(rows: pd.DataFrame, chosen: str, line: bool = False) -> alt.LayerCha
     }
     theirs = data.transform_filter("datum.kind == 'published' || datum.kind == 'recalled'")
     names = [
-        theirs.transform_filter(f"datum.crowded == {crowded:d}")
-        .mark_text(align="right" if crowded else "left", dx=-8 if crowded else 8, fontSize=10)
+        theirs.transform_filter(f"datum.name_at == '{side}'")
+        .mark_text(align=align, dx=dx, dy=dy, fontSize=10)
         .encode(x=x, y=y, text="label:N")
-        for crowded in (0, 1)
+        for side, (align, dx, dy) in _NAMES_AT.items()
     ]
     curve = ours.mark_line(strokeWidth=1.5).encode(x=x, y=y, detail="series:N", color=look["color"])
     layers = [
@@ -260,12 +264,21 @@ def _by_kind(channel: Any, kinds: Sequence[str], looks: Mapping[Any, str]) -> An
     return channel("kind:N", scale=scale, legend=legend)
 
 
-def _crowded(rows: pd.DataFrame) -> list[int]:
-    """1 for those whose name would run into a point close to their right, else 0."""
+_NAMES_AT: dict[str, tuple[Any, int, int]] = {
+    "left": ("right", -8, 0),
+    "right": ("left", 8, 0),
+    "above": ("center", 0, -11),
+}
+
+
+def _sides(rows: pd.DataFrame) -> list[str]:
+    """Where the name of each point stands, away from points of about the same size and error."""
     size, error = (rows[name].to_numpy() for name in ("size", "error"))
-    ratio = size[None, :] / size[:, None]
-    near = np.abs(error[None, :] - error[:, None]) < 0.04
-    return (near & (ratio > 1) & (ratio < 1.5)).any(1).astype(int).tolist()
+    ratio = size / size[:, None]
+    level = np.abs(error - error[:, None]) < 0.03
+    from_left = (level & (ratio < 1) & (ratio > 0.25)).any(1)
+    from_right = (level & (ratio > 1) & (ratio < 4)).any(1)
+    return np.where(from_right, np.where(from_left, "above", "left"), "right").tolist()
 
 
 # --- where starts end ---
