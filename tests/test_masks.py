@@ -44,7 +44,6 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_masks_are_kept_when_their_runs_are_gone(tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     study = load_study(STUDY, ROOT / "studies")
     first, second = [run.key for run in study.runs if run.settings.gate_inputs][:2]

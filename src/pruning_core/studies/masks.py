@@ -1,4 +1,4 @@
-"""Which pixels the networks of a study still read: kept in ``results/masks.parquet``.
+"""Which pixels the networks of a study still read: kept in ``results/models/masks.parquet``.
 
 The trained networks are not part of the repository. Where they are, in ``runs/``,
 
@@ -22,6 +22,7 @@ from pruning_core.studies.declaration import StudyError, load_study
 STUDY = "lenet-300-100"
 PIXELS = 784
 _INDEX = "gate0.index"
+_FILE = Path("results", "models", "masks.parquet")
 
 
 def surviving_pixels(run: Path) -> np.ndarray:
@@ -69,13 +70,14 @@ def record(root: Path, runs: Path) -> pd.DataFrame:
     table = pd.DataFrame({"run": list(found), "pixels": packed})
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(root / "results" / "masks.parquet", buffer.getvalue())
+    (root / _FILE).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(root / _FILE, buffer.getvalue())
     return table
 
 
 def load_masks(root: Path) -> dict[str, np.ndarray]:
     """By key of the run, which pixels survive; bool, shape (784,). Empty if nothing is kept."""
-    path = root / "results" / "masks.parquet"
+    path = root / _FILE
     if not path.exists():
         return {}
     table = pd.read_parquet(path)
