@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
@@ -238,6 +239,14 @@ def test_a_network_of_another_size_is_not_compared(recorded: Recorded) -> None:
     path = root / "results" / "s.csv"
     pd.read_csv(path).assign(weights_total=1_348_000).to_csv(path, index=False)
     assert not len(operating_points(root))
+
+
+def test_without_results_no_published_row_is_met(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    shutil.copy(ROOT / "studies" / "published.csv", tmp_path / "studies")
+    rows = compared(tmp_path)
+    assert len(rows) == len(load_published(ROOT))
+    assert not any(row["as_good"] or row["point"] for row in rows)
 
 
 def test_the_best_of_many_starts_is_not_compared() -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import StudyError
-from pruning_core.studies.intervals import mean_interval
+from pruning_core.studies.intervals import interval, mean_interval
 from pruning_core.studies.published import load_published, operating_points
 from pruning_core.studies.tables import runs
 
@@ -112,9 +112,8 @@ def where_starts_end(root: Path) -> Explorer:
             values = group[measure].to_numpy(dtype=float)
             mean, low, high = mean_interval(values)
             digits = 2 if measure == "test_error_percent" else 1
-            half = "" if np.isnan(low) else f" ± {(high - low) / 2:.{digits}f}"
             unit = " %" if name.endswith("%") else ""
-            parts.append(f"{name.removesuffix(', %')} {mean:.{digits}f}{half}{unit}")
+            parts.append(f"{name.removesuffix(', %')} {interval(values, digits)}{unit}")
             common = {"label": label, "measure": measure}
             table += [{**common, "kind": "seed", "value": round(value, 3)} for value in values]
             ends = {"low": round(low, 3), "high": round(high, 3)}
@@ -139,11 +138,9 @@ def where_starts_end(root: Path) -> Explorer:
 
 def _ours(root: Path, model: str, method: str) -> pd.DataFrame:
     points = operating_points(root)
-    known = {"model", "method"} <= set(points.columns)
-    if known:
-        points = points.loc[(points["model"] == model) & (points["method"] == method)]
-        points = points.loc[points["metric"] == "test_error_percent"]
-    if not known or not len(points):
+    points = points.loc[(points["model"] == model) & (points["method"] == method)]
+    points = points.loc[points["metric"] == "test_error_percent"]
+    if not len(points):
         raise StudyError(f"no point of {method} on {model} has ten recorded seeds yet")
     return points.assign(
         kind=KINDS[0], label="", size=points["weights_percent"], series=points["point"]

@@ -29,6 +29,10 @@ CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost
 """
 
 
+_POINT = ["study", "point", "model", "method", "seeds", "macs", "metric"]
+_POINT += ["error", "low", "high", "weights_percent"]
+
+
 def load_published(root: Path) -> pd.DataFrame:
     """``studies/published.csv``: a row for each published result, with its size and its error.
 
@@ -85,7 +89,7 @@ def operating_points(root: Path) -> pd.DataFrame:
                 error, low, high = mean_interval(np.asarray(runs[column]))
                 found = {"error": error, "low": low, "high": high, "weights_percent": weights}
                 points.append(common | {"metric": column} | found)
-    return pd.DataFrame(points)
+    return pd.DataFrame(points, columns=_POINT)
 
 
 def compared(root: Path) -> list[dict[str, Any]]:
@@ -161,17 +165,14 @@ def as_text(rows: list[dict[str, Any]]) -> str:
 
 
 def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
-    nothing = {"as_good": False, "study": None, "point": None}
     limit = _weights(row) if size == "weights_percent" else row[size]
-    if not len(ours):
-        return nothing
     fit = ours.loc[
         (ours["model"] == row["model"])
         & ours["method"].isin(OURS[row["kind"]])
         & (ours[size] <= limit)
     ]
     if not len(fit):
-        return nothing
+        return {"as_good": False, "study": None, "point": None}
     best = fit.sort_values("error").iloc[0]
     return {
         "as_good": bool(best["error"] <= row["error_percent"]),

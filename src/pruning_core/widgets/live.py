@@ -265,8 +265,6 @@ class TrainLive:
         self._show_state("training" if self._going.is_set() else "pausing")
 
     def _recorded(self, settings: Settings) -> pd.DataFrame:
-        if not len(self._points):
-            return pd.DataFrame({"weights_percent": [], "error": []})
         same = self._points[["model", "method"]] == [settings.model, settings.method]
         return self._points.loc[same.all(axis=1)]
 
