@@ -33,8 +33,9 @@ PLACES = {  # by name, the page and the place among its explorers
     "which_pixels": ("turn-the-results", 1),
     "size_of_lenet_300_100": ("turn-the-results", 2),
     "size_of_lenet_5": ("turn-the-results", 3),
-    "halo_curve": ("turn-the-results", 4),
-    "starts": ("turn-the-results", 5),
+    "zeros_of_lenet_300_100": ("turn-the-results", 4),
+    "zeros_of_lenet_5": ("turn-the-results", 5),
+    "starts": ("turn-the-results", 6),
 }
 
 pytestmark = pytest.mark.browser
@@ -398,11 +399,12 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
             assert f"{error:.2f} % [" in text
 
 
+@pytest.mark.parametrize("model", ["lenet-300-100", "lenet-5"])
 def test_the_interval_is_shown_on_demand_and_is_students(
-    explorer: Callable[[str], Shown],
+    explorer: Callable[[str], Shown], model: str
 ) -> None:
-    shown = explorer("halo_curve")
-    known = runs(ROOT, "halo-lenet-300-100")
+    shown = explorer(f"zeros_of_{model.replace('-', '_')}")
+    known = runs(ROOT, f"halo-{model}")
     shown.turn(share=98, intervals=False)
     assert shown.element.evaluate(RULES) == 0
     shown.turn(intervals=True)
