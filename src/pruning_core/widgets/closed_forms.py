@@ -134,7 +134,7 @@ def joint_descent() -> VBox:
         """Paths of a weight w and its coefficient λ, with the curve of the best λ."""
         targets, (weights, coefficients) = torch.full((len(starts),), target), starts.T
         paths = joint_path(
-            targets, weights, coefficients, xi, psi, step=0.02, steps=1000, ratio=ratio
+            targets, weights, coefficients, xi, psi, step=0.03, steps=600, ratio=ratio
         )
         return shrinkage.paths({f"λ's rate {ratio:g} × w's": paths}, xi, psi)
 
