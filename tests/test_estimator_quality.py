@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pruning_core.data import Dataset
-from pruning_core.estimator_quality import quality, small_network, theta_gradient
+from pruning_core.estimator_quality import quality, small_network, theta_gradient, weight_gradient
 from pruning_core.estimators import Estimator, ExactSum, IntegratedGates, StraightThrough
 from pruning_core.gates import named_gates
 
@@ -45,3 +45,18 @@ def test_error_is_that_of_the_mean(data: Dataset, model: nn.Module, estimator: E
     exact = theta_gradient(model, ExactSum(), images, labels)
     found = quality(model, estimator, images, labels, exact, draws=25)
     assert found.error == pytest.approx(found.noise / 5)
+
+
+def test_the_weights_of_uniform_gates_are_biased_and_those_of_bernoulli_gates_are_not(
+    data: Dataset, model: nn.Module
+) -> None:
+    images, labels = data.train_images[:32], data.train_labels[:32]
+    exact = weight_gradient(model, ExactSum(), images, labels)
+    assert exact.shape == (sum(p.numel() for p in model.parameters()),)
+    torch.manual_seed(0)
+    through, uniform = (
+        quality(model, estimator, images, labels, exact, 400, weight_gradient)
+        for estimator in (StraightThrough(), IntegratedGates(1.0))
+    )
+    assert through.bias < 3 * through.error
+    assert uniform.bias > 5 * uniform.error

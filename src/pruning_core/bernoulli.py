@@ -147,7 +147,7 @@ class BernoulliPruner:
         }
 
     def dead_units(self) -> dict[str, Tensor]:
-        """Units inside the region from which they cannot return, by gate; bool, shape (n,).
+        """Units that are off, have been for a while, and are worth too little to return, by gate.
 
         With ‖∂L/∂w‖ ≤ κ and |ΔL| ≤ κ‖w‖ for the weights w of a unit, the flow ẇ = −θ ∂L/∂w,
         θ̇ = −(ΔL + log γ) never leaves {θ + ‖w‖ < log γ / κ}, and there θ reaches 0 in finite time;
@@ -155,6 +155,9 @@ class BernoulliPruner:
         and by :class:`IntegratedGates` the weights of a closed unit still learn a little. So what
         the bound κ‖w‖ bounds, the worth of the unit, is measured here: a unit is dead when θ and
         its slow average are below 0.03 and its measured worth is below half its price.
+
+        Returns:
+            For each gate by its name, bool, shape (n,).
         """
         worth = self.worth()
         return {

@@ -62,7 +62,7 @@ class Bounds:
         return self.theta_rate * self.kappa * self.log_gamma / self.mu**2
 
     def in_region(self, theta: ArrayLike, norm: ArrayLike) -> NDArray[np.bool_]:
-        """The whole region, κθ + μ‖w‖ < ηκ log γ/μ; elementwise (eq-convergence-region)."""
+        """The whole region, κθ + μ‖w‖ < ηκ log γ/μ; elementwise (thm-convergence-region)."""
         level = self.theta_rate * self.kappa * self.log_gamma / self.mu
         return self.kappa * np.asarray(theta) + self.mu * np.asarray(norm) < level
 

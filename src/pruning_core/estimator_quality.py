@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from pruning_core.data import Dataset
 from pruning_core.estimators import Estimator
-from pruning_core.gates import named_gates
+from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.models import lenet_300_100
+
+Gradient = Callable[[nn.Module, Estimator, Tensor, Tensor], Tensor]
+"""One estimate of a gradient: model, estimator, images and labels in, a vector out."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,24 @@ def theta_gradient(
         images: shape (N, …).
         labels: int64, shape (N,).
     """
+    gates = _backward(model, estimator, images, labels)
+    return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
+
+
+def weight_gradient(
+    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor
+) -> Tensor:
+    """What the same pass finds for the weights and biases, as one vector.
+
+    See :func:`theta_gradient` for the arguments.
+    """
+    _backward(model, estimator, images, labels)
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def _backward(
+    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor
+) -> list[BernoulliGate]:
     gates = list(named_gates(model).values())
     model.zero_grad()
     for gate in gates:
@@ -74,7 +95,7 @@ def theta_gradient(
     estimator.backward(
         gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
     )
-    return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
+    return gates
 
 
 def quality(
@@ -84,8 +105,9 @@ def quality(
     labels: Tensor,
     exact: Tensor,
     draws: int = 1000,
+    gradient: Gradient = theta_gradient,
 ) -> Quality:
-    """Compare draws of an estimator with the exact gradient; see :func:`theta_gradient`.
+    """Compare draws of an estimator with the exact gradient.
 
     Args:
         model: with gates, whose estimator is replaced.
@@ -94,9 +116,10 @@ def quality(
         labels: int64, shape (N,).
         exact: the gradient that :class:`pruning_core.ExactSum` finds, shape (n,).
         draws: at least 2.
+        gradient: :func:`theta_gradient` or :func:`weight_gradient`.
     """
     started = time.perf_counter()
-    found = noisy_gradients(model, estimator, images, labels, draws)
+    found = noisy_gradients(model, estimator, images, labels, draws, gradient)
     seconds = time.perf_counter() - started
     scale = float(exact.norm())
     noise = float(found.std(0).norm()) / scale
@@ -105,7 +128,12 @@ def quality(
 
 
 def noisy_gradients(
-    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor, draws: int
+    model: nn.Module,
+    estimator: Estimator,
+    images: Tensor,
+    labels: Tensor,
+    draws: int,
+    gradient: Gradient = theta_gradient,
 ) -> Tensor:
-    """Independent estimates of the gradient in θ; shape (``draws``, n)."""
-    return torch.stack([theta_gradient(model, estimator, images, labels) for _ in range(draws)])
+    """Independent estimates of a gradient with n entries; shape (``draws``, n)."""
+    return torch.stack([gradient(model, estimator, images, labels) for _ in range(draws)])

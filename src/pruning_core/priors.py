@@ -55,9 +55,11 @@ def halo(weight: Tensor, shape: float = 3.0) -> Tensor:
 
 def with_median(prior: LogDensity, median: float) -> LogDensity:
     """The prior in the scale in which |w| has this median."""
-    mass = (prior(_SIZES) + _SIZES.log()).exp().cumsum(0)
-    after = int(torch.searchsorted(mass, mass[-1] / 2))
-    share = (mass[-1] / 2 - mass[after - 1]) / (mass[after] - mass[after - 1])
+    share_of = (prior(_SIZES) + _SIZES.log()).exp()
+    mass = share_of.cumsum(0) - 0.5 * share_of  # up to each of the sizes, by the trapezoidal rule
+    half = share_of.sum() / 2
+    after = int(torch.searchsorted(mass, half))
+    share = (half - mass[after - 1]) / (mass[after] - mass[after - 1])
     scale = median / float(torch.lerp(_SIZES[after - 1], _SIZES[after], share))
     return lambda weight: prior(weight / scale) - math.log(scale)
 

@@ -96,13 +96,14 @@ def compared(root: Path) -> list[dict[str, Any]]:
     """Of each published row, whether a point of ours is at least as small and as accurate.
 
     Small is meant by weights; and, for structured rows that tell them, by multiply-accumulates too.
-    The point named is the most accurate of those that are small enough.
+    The point named is the most accurate of those that are small enough; where there is none, it is
+    None, and so is the verdict by multiply-accumulates.
     """
     ours = operating_points(root)
     return [
         {key: _plain(value) for key, value in row.items()}
         | _best(row, ours, "weights_percent")
-        | ({} if np.isnan(row["macs"]) else {"by_macs": _best(row, ours, "macs")["as_good"]})
+        | ({} if np.isnan(row["macs"]) else {"by_macs": _by_macs(row, ours)})
         for row in load_published(root).to_dict("records")
     ]
 
@@ -128,10 +129,9 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = []
     for row in rows:
         name = row["method"] + (", recalled" if row["confirmed"] == "no" else "")
-        met = "–" if row["point"] is None else "yes" if row["as_good"] else "no"
-        verdict = {"met": met}
+        verdict = {"met": _said(None if row["point"] is None else row["as_good"])}
         if "by_macs" in row:
-            verdict["by MACs"] = "yes" if row["by_macs"] else "no"
+            verdict["by MACs"] = _said(row["by_macs"])
         ours = {}
         if row["point"] is not None:
             half = (row["high"] - row["low"]) / 2
@@ -155,10 +155,10 @@ def as_text(rows: list[dict[str, Any]]) -> str:
         if row["point"] is None:
             lines.append(f"{line}no point is as small")
             continue
-        verdict = "yes" if row["as_good"] else "no"
-        macs = "" if "by_macs" not in row else f", by MACs {'yes' if row['by_macs'] else 'no'}"
+        macs = f", by MACs {_said(row['by_macs'])}" if "by_macs" in row else ""
         lines.append(
-            f"{line}{verdict}{macs}: {row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "
+            f"{line}{_said(row['as_good'])}{macs}: "
+            f"{row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "
             f"{row['weights']:.2f} ({row['study']}, {row['point']})"
         )
     return "\n".join(lines)
@@ -182,6 +182,16 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
         "weights": float(best["weights_percent"]),
         **{name: float(best[name]) for name in ("error", "low", "high")},
     }
+
+
+def _by_macs(row: dict[str, Any], ours: pd.DataFrame) -> bool | None:
+    """Whether a point with as few multiply-accumulates is as accurate; None if there is none."""
+    best = _best(row, ours, "macs")
+    return None if best["point"] is None else best["as_good"]
+
+
+def _said(verdict: bool | None) -> str:
+    return "–" if verdict is None else "yes" if verdict else "no"
 
 
 def _weights(row: dict[str, Any]) -> float:
