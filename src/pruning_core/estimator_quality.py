@@ -16,7 +16,7 @@ from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.models import lenet_300_100
 
 Gradient = Callable[[nn.Module, Estimator, Tensor, Tensor], Tensor]
-"""One estimate of a gradient: model, estimator, images and labels in, a vector out."""
+"""Takes model, estimator, images and labels, and returns one estimate of a gradient as a vector."""
 
 
 @dataclass(frozen=True)
