@@ -150,3 +150,9 @@ def test_the_package_is_typed_and_of_the_declared_version() -> None:
     citation = yaml.safe_load(text("CITATION.cff"))
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
+
+
+def test_the_first_page_lists_the_chapters_in_their_order() -> None:
+    parts = yaml.safe_load(text("_toc.yml"))["parts"]
+    chapters = [Path(entry["file"]).name for part in parts for entry in part["chapters"]]
+    assert re.findall(r"^\* - \[\]\((.+)\)$", text("book/index.md"), re.M) == chapters
