@@ -223,8 +223,8 @@ def test_a_published_row_is_met_by_what_is_as_small_and_as_accurate(recorded: Re
     rows = [
         ("unstructured,easy,,,,98,1.6", True, "a"),
         ("unstructured,accurate,,,,98,1.4", False, "a"),
-        ("unstructured,smaller,,,,98.1,9", False, None),
-        ("structured,units,,50,,,9", False, None),
+        ("unstructured,smaller,,,,98.1,9", None, None),
+        ("structured,units,,50,,,9", None, None),
     ]
     (root / "studies" / "published.csv").write_text(
         header + "".join(f"lenet-300-100,{row}\n" for row, _, _ in rows)
@@ -263,6 +263,14 @@ def test_a_table_has_a_row_for_each_published_result() -> None:
     assert found["met"].to_list() == [
         "–" if row["point"] is None else "yes" if row["as_good"] else "no" for row in rows
     ]
+    by_macs = {"yes": True, "no": False, "–": None}
+    told = [
+        (row["by_macs"], shown)
+        for row, shown in zip(rows, found["by MACs"], strict=True)
+        if "by_macs" in row
+    ]
+    assert [by_macs[shown] for _, shown in told] == [verdict for verdict, _ in told]
+    assert None in {verdict for verdict, _ in told}
 
 
 def test_a_point_is_dominated_by_one_that_is_better_in_one_and_worse_in_none() -> None:

@@ -1,5 +1,6 @@
 """The notebooks as committed: run from top to bottom, sound, light, fit to be checked by nbval."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -84,3 +85,17 @@ def test_it_remembers_neither_the_machine_nor_the_hour(path: Path) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
     assert not any("execution" in cell.metadata for cell in notebook.cells), "times of execution"
     assert not re.search(r"ipykernel_\d+", path.read_text(encoding="utf8"))
+
+
+def test_no_line_of_a_paragraph_begins_like_a_list_or_a_quotation(path: Path) -> None:
+    """A number or a minus that was wrapped to the start of a line would become one."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        other = r"^(```|\$\$).*?^\1|^:::\{list-table\}.*?^:::"
+        prose = re.sub(other, "", cell.source, flags=re.M | re.S)
+        lines = prose.splitlines() if cell.cell_type == "markdown" else []
+        for before, line in itertools.pairwise(lines):
+            if not re.match(r" *([-+*>=]|1\.) ", line) or not before.strip():
+                continue
+            deeper = len(before) - len(before.lstrip()) - (len(line) - len(line.lstrip()))
+            sibling = deeper == 0 and re.match(r" *([-+*>:]|\d+\.)", before)
+            assert deeper > 0 or sibling, line

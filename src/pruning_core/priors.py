@@ -55,11 +55,11 @@ def halo(weight: Tensor, shape: float = 3.0) -> Tensor:
 
 def with_median(prior: LogDensity, median: float) -> LogDensity:
     """The prior in the scale in which |w| has this median."""
-    share_of = (prior(_SIZES) + _SIZES.log()).exp()
-    mass = share_of.cumsum(0) - 0.5 * share_of  # up to each of the sizes, by the trapezoidal rule
-    half = share_of.sum() / 2
-    after = int(torch.searchsorted(mass, half))
-    share = (half - mass[after - 1]) / (mass[after] - mass[after - 1])
+    mass = (prior(_SIZES) + _SIZES.log()).exp()
+    below = mass.cumsum(0) - 0.5 * mass  # each of the sizes, by the trapezoidal rule
+    half = mass.sum() / 2
+    after = int(torch.searchsorted(below, half))
+    share = (half - below[after - 1]) / (below[after] - below[after - 1])
     scale = median / float(torch.lerp(_SIZES[after - 1], _SIZES[after], share))
     return lambda weight: prior(weight / scale) - math.log(scale)
 

@@ -96,14 +96,14 @@ def compared(root: Path) -> list[dict[str, Any]]:
     """Of each published row, whether a point of ours is at least as small and as accurate.
 
     Small is meant by weights; and, for structured rows that tell them, by multiply-accumulates too.
-    The point named is the most accurate of those that are small enough; where there is none, it is
-    None, and so is the verdict by multiply-accumulates.
+    The point named is the most accurate of those that are small enough; where there is none, both
+    it and the verdict are None.
     """
     ours = operating_points(root)
     return [
         {key: _plain(value) for key, value in row.items()}
         | _best(row, ours, "weights_percent")
-        | ({} if np.isnan(row["macs"]) else {"by_macs": _by_macs(row, ours)})
+        | ({} if np.isnan(row["macs"]) else {"by_macs": _best(row, ours, "macs")["as_good"]})
         for row in load_published(root).to_dict("records")
     ]
 
@@ -129,7 +129,7 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = []
     for row in rows:
         name = row["method"] + (", recalled" if row["confirmed"] == "no" else "")
-        verdict = {"met": _said(None if row["point"] is None else row["as_good"])}
+        verdict = {"met": _said(row["as_good"])}
         if "by_macs" in row:
             verdict["by MACs"] = _said(row["by_macs"])
         ours = {}
@@ -172,7 +172,7 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
         & (ours[size] <= limit)
     ]
     if not len(fit):
-        return {"as_good": False, "study": None, "point": None}
+        return {"as_good": None, "study": None, "point": None}
     best = fit.sort_values("error").iloc[0]
     return {
         "as_good": bool(best["error"] <= row["error_percent"]),
@@ -182,12 +182,6 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
         "weights": float(best["weights_percent"]),
         **{name: float(best[name]) for name in ("error", "low", "high")},
     }
-
-
-def _by_macs(row: dict[str, Any], ours: pd.DataFrame) -> bool | None:
-    """Whether a point with as few multiply-accumulates is as accurate; None if there is none."""
-    best = _best(row, ours, "macs")
-    return None if best["point"] is None else best["as_good"]
 
 
 def _said(verdict: bool | None) -> str:
