@@ -8,6 +8,7 @@ import torch
 from scipy import integrate
 from torch import nn
 
+from pruning_core.metrics import weighted_layers
 from pruning_core.models import build_model
 from pruning_core.variational_dropout import VariationalDropout
 
@@ -83,6 +84,21 @@ def test_every_weight_and_variance_gets_a_gradient() -> None:
     for parameter in (*model.parameters(), *dropout.parameters()):
         assert parameter.grad is not None
         assert bool(parameter.grad.isfinite().all())
+
+
+def test_the_closed_form_gradients_are_those_of_the_divergence() -> None:
+    torch.manual_seed(0)
+    model = build_model("lenet-5", gated=False).double()
+    dropout = VariationalDropout(model).double()
+    with torch.no_grad():
+        for log_variance in dropout.log_variances:
+            log_variance.uniform_(-14.0, 4.0)
+    parameters = [layer.weight for layer in weighted_layers(model)] + [*dropout.log_variances]
+    expected = torch.autograd.grad(0.3 * dropout.divergence(), parameters)
+    dropout.backward(0.1)
+    dropout.backward(0.2)
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_a_weight_of_zero_has_a_finite_price() -> None:

@@ -57,7 +57,7 @@ class Penalty(ABC):
     @torch.no_grad()
     def backward(self, weights: Tensors) -> None:
         """Add dP/dw to the gradients of the weights, in a few fused passes."""
-        _add_to_gradients(weights, self.slopes(weights))
+        add_to_gradients(weights, self.slopes(weights))
 
 
 class Ridge(Penalty):
@@ -206,16 +206,17 @@ class SharedShrinkage(nn.Module):
         coefficient = self.coefficient.clamp_min_(self.floor)
         slopes = torch._foreach_sign(weights)
         torch._foreach_mul_(slopes, self.xi / coefficient.square().squeeze())
-        _add_to_gradients(weights, slopes)
+        add_to_gradients(weights, slopes)
         slope = 2 * self.psi * coefficient - 2 * self.xi * _total(weights) / coefficient**3
-        _add_to_gradients([self.coefficient], [slope])
+        add_to_gradients([self.coefficient], [slope])
 
 
 def _total(weights: Tensors) -> Tensor:
     return torch.stack(torch._foreach_norm(weights, 1)).sum()
 
 
-def _add_to_gradients(parameters: Tensors, slopes: Tensors) -> None:
+def add_to_gradients(parameters: Tensors, slopes: Tensors) -> None:
+    """Add each slope to the gradient of its parameter, which may have none yet."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

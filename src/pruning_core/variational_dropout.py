@@ -9,9 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruning_core.metrics import weighted_layers
+from pruning_core.penalties import add_to_gradients
 
 LOG_ALPHA_LIMIT = 3.0
 """Weights with log α above it carry no signal; their noise has 20 times their own power."""
+
+_HEIGHT, _SHIFT, _RATE = 0.63576, 1.8732, 1.48695
+_TINY = 1e-12
 
 
 class VariationalDropout(nn.Module):
@@ -25,6 +29,9 @@ class VariationalDropout(nn.Module):
         optimizer = torch.optim.Adam([*model.parameters(), *dropout.parameters()])
         …
         loss = F.cross_entropy(model(x), y) + dropout.divergence() / num_examples
+
+    ``loss.backward()`` without the divergence, then ``dropout.backward(1 / num_examples)``, takes
+    the same step in less time.
 
     Args:
         model: its linear and convolution layers take part, biases do not.
@@ -43,7 +50,7 @@ class VariationalDropout(nn.Module):
     def log_alpha(self) -> list[Tensor]:
         """log α = log σ²/w² of every weight; by layer, shaped like its weight."""
         return [
-            variance - torch.log(layer.weight.square() + 1e-12)
+            variance - torch.log(layer.weight.square() + _TINY)
             for layer, variance in zip(self._layers, self.log_variances, strict=True)
         ]
 
@@ -53,10 +60,29 @@ class VariationalDropout(nn.Module):
         The fit of Molchanov et al., their equation 14: 0 where α → ∞, and otherwise above it.
         """
         by_layer = [
-            (0.63576 * torch.sigmoid(-1.8732 - 1.48695 * values) + 0.5 * F.softplus(-values)).sum()
-            for values in self.log_alpha()
+            (_HEIGHT * torch.sigmoid(-_SHIFT - _RATE * x) + 0.5 * F.softplus(-x)).sum()
+            for x in self.log_alpha()
         ]
         return torch.stack(by_layer).sum()
+
+    @torch.no_grad()
+    def backward(self, price: float) -> None:
+        """Add the gradients of ``price`` · divergence, in closed form.
+
+        With u = −1.8732 − 1.48695 log α they are
+
+            ∂/∂log σ² = −0.63576 · 1.48695 σ(u) σ(−u) − ½ σ(−log α),   ∂/∂w = −2/w ∂/∂log σ²,
+
+        σ being the logistic function where it has an argument.
+        """
+        for layer, log_variance in zip(self._layers, self.log_variances, strict=True):
+            power = layer.weight.square().add_(_TINY)
+            log_alpha = log_variance - power.log()
+            step = torch.sigmoid(-_SHIFT - _RATE * log_alpha)
+            slope = torch.addcmul(step, step, step, value=-1).mul_(-_HEIGHT * _RATE * price)
+            slope.sub_(log_alpha.neg_().sigmoid_(), alpha=0.5 * price)
+            of_weight = power.reciprocal_().mul_(layer.weight).mul_(slope).mul_(-2)
+            add_to_gradients([log_variance, layer.weight], [slope, of_weight])
 
     def remove(self) -> None:
         """Let the layers compute without noise again."""

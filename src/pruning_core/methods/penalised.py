@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -165,9 +164,9 @@ class SparseVariationalDropout(Shrinking):
         return list(self.dropout.parameters())
 
     def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(model(images), labels)
-        (loss + self.price * self.dropout.divergence()).backward()
-        return loss.detach()
+        loss = super().backward(model, images, labels)
+        self.dropout.backward(self.price)
+        return loss
 
     def end_in_zeros_(self, model: nn.Module) -> None:
         self.dropout.remove()
