@@ -115,9 +115,9 @@ def where_starts_end(root: Path) -> Explorer:
             unit = " %" if name.endswith("%") else ""
             parts.append(f"{name.removesuffix(', %')} {interval(values, digits)}{unit}")
             common = {"label": label, "measure": measure}
-            table += [{**common, "kind": "seed", "value": round(value, 3)} for value in values]
+            table += [{**common, "value": round(value, 3)} for value in values]
             ends = {"low": round(low, 3), "high": round(high, 3)}
-            table.append({**common, "kind": "mean", "value": round(mean, 3), **ends})
+            table.append({**common, "value": round(mean, 3), **ends})
         told[start] = [f"{label}: {'; '.join(parts[:2])};", f"{'; '.join(parts[2:])}."]
     data = pd.DataFrame(table)
     order = list(dict.fromkeys(data["label"]))
@@ -291,8 +291,8 @@ def _strip(data: pd.DataFrame, title: str, order: Sequence[str]) -> alt.LayerCha
     colour = alt.condition(_CHOSEN, alt.value(COLOURS[0]), alt.value("currentColor"))
     faint = alt.condition(_CHOSEN, alt.value(1), alt.value(0.35))
     base = alt.Chart(inline(data)).encode(y=y, color=colour, opacity=faint)
-    seeds = base.transform_filter("datum.kind == 'seed'")
-    means = base.transform_filter("datum.kind == 'mean'")
+    seeds = base.transform_filter("!isValid(datum.low)")
+    means = base.transform_filter("isValid(datum.low)")
     return alt.layer(
         seeds.mark_tick(thickness=1.5, size=16).encode(x=x),
         means.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q"),
