@@ -1,6 +1,7 @@
 """The explorers: what they compute and show, in the built book's pages in a real Chromium."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -345,7 +346,7 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
         for row in shown.rows("epoch", "left", "size0"):
             assert row["left"] == run.loc[row["epoch"], "architecture"][gate]
         units: dict[int, int] = {}
-        for row in shown.rows("epoch", "bin", "units", "digits"):
+        for row in shown.rows("epoch", "bin", "units", "counts"):
             histogram = json.loads(run.loc[row["epoch"], "theta"])[f"gate{gate}"]["histogram"]
             assert row["units"] == sum(histogram[2 * row["bin"] : 2 * row["bin"] + 2])
             units[row["epoch"]] = units.get(row["epoch"], 0) + row["units"]
@@ -432,15 +433,39 @@ RULES = """element => {
 def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], Shown]) -> None:
     shown = explorer("starts")
     known = runs(ROOT, "robustness")
-    rows = shown.rows("label", "value", "low")
+    measures = ["test_error_percent", "pixels", "first", "second"]
+    rows = shown.rows("label", *measures)
     for start, group in known.groupby("point"):
         shown.turn(start=start)
         label = f"{start}, n = {len(group)}"
         assert shown.element.locator(".readout").inner_text().startswith(label)
-        # Only a mean has an interval.
-        seeds = [row["value"] for row in rows if row["label"] == label and row["low"] is None]
-        expected = [
-            *group["test_error_percent"].round(3),
-            *(float(n) for text in group["architecture"] for n in text.split("-")),
-        ]
-        assert sorted(seeds) == pytest.approx(sorted(expected))
+        drawn = Counter(tuple(row[m] for m in measures) for row in rows if row["label"] == label)
+        sizes = [tuple(map(int, text.split("-"))) for text in group["architecture"]]
+        seeds = zip(group["test_error_percent"].round(3), sizes, strict=True)
+        expected = Counter((error, *size) for error, size in seeds)
+        # Once in the panel of each measure.
+        assert drawn == {seed: len(measures) * count for seed, count in expected.items()}
+
+
+def test_the_mean_of_every_start_has_students_interval(explorer: Callable[[str], Shown]) -> None:
+    known = runs(ROOT, "robustness")
+    rows = explorer("starts").rows("label", "mean", "low", "high")
+    for start, group in known.groupby("point"):
+        sizes = np.array([text.split("-") for text in group["architecture"]], dtype=float)
+        samples = [group["test_error_percent"].to_numpy(), *sizes.T]
+        drawn = {
+            (row["mean"], row["low"], row["high"])
+            for row in rows
+            if row["label"] == f"{start}, n = {len(group)}"
+        }
+        assert len(drawn) == len(samples)
+        for mean, low, high in drawn:
+            assert any(
+                (mean, low, high) == pytest.approx(_students(sample), abs=6e-4)
+                for sample in samples
+            )
+
+
+def _students(sample: np.ndarray) -> tuple[float, float, float]:
+    mean, error = sample.mean(), stats.sem(sample)
+    return (mean, *stats.t.interval(0.95, len(sample) - 1, mean, error))

@@ -104,7 +104,7 @@ def where_starts_end(root: Path) -> Explorer:
     sizes = np.array([architecture.split("-") for architecture in rows["architecture"]], dtype=int)
     rows = rows.assign(pixels=sizes[:, 0], first=sizes[:, 1], second=sizes[:, 2])
     starts = list(dict.fromkeys(rows["point"]))
-    table, told = [], {}
+    means, told = [], {}
     for start in starts:
         group = rows.loc[rows["point"] == start]
         label, parts = f"{start}, n = {len(group)}", []
@@ -114,19 +114,19 @@ def where_starts_end(root: Path) -> Explorer:
             digits = 2 if measure == "test_error_percent" else 1
             unit = " %" if name.endswith("%") else ""
             parts.append(f"{name.removesuffix(', %')} {interval(values, digits)}{unit}")
-            common = {"label": label, "measure": measure}
-            table += [{**common, "value": round(value, 3)} for value in values]
-            ends = {"low": round(low, 3), "high": round(high, 3)}
-            table.append({**common, "value": round(mean, 3), **ends})
+            means.append(
+                {"label": label, "measure": measure, "mean": mean, "low": low, "high": high}
+            )
         told[start] = [f"{label}: {'; '.join(parts[:2])};", f"{'; '.join(parts[2:])}."]
-    data = pd.DataFrame(table)
-    order = list(dict.fromkeys(data["label"]))
+    table = pd.DataFrame(means).round(3)
+    labels = dict(zip(starts, dict.fromkeys(table["label"]), strict=True))
+    seeds = rows[list(MEASURES)].assign(label=rows["point"].map(labels)).round(3)
     panels = [
-        _strip(data.loc[data["measure"] == measure].drop(columns="measure"), name, order)
-        for measure, name in MEASURES.items()
+        _strip(table.loc[table["measure"] == measure].drop(columns="measure"), measure)
+        for measure in MEASURES
     ]
     return Explorer(
-        alt.concat(*panels, columns=2).add_params(
+        alt.concat(*panels, columns=2, data=inline(seeds)).add_params(
             choice("start", "start", starts[0], starts), *computed(told=json.dumps(told))
         ),
         "told[start]",
@@ -284,17 +284,16 @@ def _sides(rows: pd.DataFrame) -> list[str]:
 _CHOSEN = "split(datum.label, ', n = ')[0] == start"
 
 
-def _strip(data: pd.DataFrame, title: str, order: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
+def _strip(means: pd.DataFrame, measure: str) -> alt.LayerChart | alt.FacetChart:
     """Seeds as ticks, mean and interval, a row for each start."""
-    x = alt.X("value:Q", title=title).scale(zero=False, padding=8)
-    y = alt.Y("label:N", title=None, sort=list(order)).axis(labelLimit=150)
+    x = {"title": MEASURES[measure], "scale": alt.Scale(zero=False, padding=8)}
+    y = alt.Y("label:N", title=None, sort=list(means["label"])).axis(labelLimit=150)
     colour = alt.condition(_CHOSEN, alt.value(COLOURS[0]), alt.value("currentColor"))
     faint = alt.condition(_CHOSEN, alt.value(1), alt.value(0.35))
-    base = alt.Chart(inline(data)).encode(y=y, color=colour, opacity=faint)
-    seeds = base.transform_filter("!isValid(datum.low)")
-    means = base.transform_filter("isValid(datum.low)")
+    look = {"y": y, "color": colour, "opacity": faint}
+    mean = alt.Chart(inline(means)).encode(**look)
     return alt.layer(
-        seeds.mark_tick(thickness=1.5, size=16).encode(x=x),
-        means.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q"),
-        means.mark_point(size=50, filled=True).encode(x=x),
+        alt.Chart().mark_tick(thickness=1.5, size=16).encode(x=alt.X(f"{measure}:Q", **x), **look),
+        mean.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q"),
+        mean.mark_point(size=50, filled=True).encode(x=alt.X("mean:Q", **x)),
     ).properties(width=WIDTH // 2 - 130, height={"step": 22})

@@ -18,7 +18,7 @@ STUDY = "lenet-300-100"
 SEEDS = 3
 """So many of each point's seeds can be chosen, for the size of the page."""
 
-SHOWN_EPOCHS = (*range(1, 16), *range(18, 30, 3), *range(30, 1000, 5))
+SHOWN_EPOCHS = (*range(1, 13), *range(15, 30, 3), *range(30, 1000, 10))
 """Most happens in the first; the last of a run is shown as well."""
 
 BINS = 10
@@ -49,11 +49,12 @@ def theta_in_motion(root: Path) -> Explorer:
     blocks = (
         data.transform_filter("datum.theta0 != null && length(datum.theta0) > 0")
         .transform_calculate(
-            digits="[datum.theta0, datum.theta1, datum.theta2][place]", bin=f"sequence({BINS})"
+            counts="split([datum.theta0, datum.theta1, datum.theta2][place], ' ')",
+            bin=f"sequence({BINS})",
         )
         .transform_flatten(["bin"])
         .transform_calculate(
-            units="parseInt(substring(datum.digits, 2 * datum.bin, 2 * datum.bin + 2), 36)",
+            units="parseInt(datum.counts[datum.bin])",
             low=f"datum.bin / {BINS}",
             high=f"(datum.bin + 1) / {BINS}",
         )
@@ -101,7 +102,7 @@ def theta_in_motion(root: Path) -> Explorer:
 def trajectories_of(root: Path) -> pd.DataFrame:
     """A row for each epoch that is shown: error, units left, and histograms of θ.
 
-    A histogram has ten bins of two digits each, to the base 36; it is empty once gates are settled.
+    A histogram is the counts of ten bins, with nothing for 0; it is empty once gates are settled.
     """
     known = gated_runs(root)
     seeds = sorted(set(known["seed"]))[:SEEDS]
@@ -118,17 +119,17 @@ def trajectories_of(root: Path) -> pd.DataFrame:
         | {"error": noted["test_error_percent"].round(2)}
         | {f"size{layer}": sizes[:, layer] for layer in range(3)}
         | {
-            f"theta{layer}": [_digits(theta, f"gate{layer}") for theta in spread]
+            f"theta{layer}": [_counts(theta, f"gate{layer}") for theta in spread]
             for layer in range(3)
         }
     )
 
 
-def _digits(theta: dict[str, dict[str, list[int]]], gate: str) -> str:
+def _counts(theta: dict[str, dict[str, list[int]]], gate: str) -> str:
     if gate not in theta:
         return ""
     counts = np.reshape(theta[gate]["histogram"], (BINS, -1)).sum(1)
-    return "".join(np.base_repr(count, 36).rjust(2, "0") for count in counts)
+    return " ".join(str(count) if count else "" for count in counts)
 
 
 def which_pixels(root: Path) -> Explorer:
