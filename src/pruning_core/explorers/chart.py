@@ -73,7 +73,7 @@ class Explorer:
     def picture(self) -> bytes:
         """PNG in few colours, on white."""
         config = CONFIG | {"background": "white"}
-        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.5)
+        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.33)
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(full)) as image:
             image.convert("RGB").quantize(48).save(buffer, format="png", optimize=True)
