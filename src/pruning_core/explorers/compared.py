@@ -119,8 +119,8 @@ def where_starts_end(root: Path) -> Explorer:
             )
         told[start] = [f"{label}: {'; '.join(parts[:2])};", f"{'; '.join(parts[2:])}."]
     table = pd.DataFrame(means).round(3)
-    labels = dict(zip(starts, dict.fromkeys(table["label"]), strict=True))
-    seeds = rows[list(MEASURES)].assign(label=rows["point"].map(labels)).round(3)
+    size = rows.groupby("point")["point"].transform("size").astype(str)
+    seeds = rows[list(MEASURES)].assign(label=rows["point"] + ", n = " + size).round(3)
     panels = [
         _strip(table.loc[table["measure"] == measure].drop(columns="measure"), measure)
         for measure in MEASURES
