@@ -217,12 +217,15 @@ def _points(rows: pd.DataFrame, chosen: str, line: bool = False) -> alt.LayerCha
     table = rows.reindex(columns=columns).round({"size": 3, "error": 3, "low": 3, "high": 3})
     sizes, errors = rows["size"].to_numpy(), rows["error"].to_numpy()
     low, high = 0.6 * float(sizes.min()), 1.7 * float(sizes.max())
-    # The frame is drawn around the published results.
-    worst = 1.08 * 1.3 * float(errors[published.to_numpy()].max())
-    lowest = float(np.nanmin([*errors, *rows["low"]]))
-    highest = float(np.nanmax([e for e in (*errors, *rows["high"]) if e <= worst]))
+    data = alt.Chart(inline(table))
+    heights = np.array([*errors, *rows["high"]], dtype=float)
+    if line:
+        # Curves leave the frame at the top: it is drawn around the published results.
+        worst = 1.4 * float(errors[published.to_numpy()].max())
+        heights = heights[heights <= worst]
+        data = data.transform_filter(f"datum.error <= {worst:.3f}")
+    lowest, highest = float(np.nanmin([*errors, *rows["low"]])), float(np.nanmax(heights))
     frame = [round(lowest - 0.05, 2), round(highest + 0.05, 2)]
-    data = alt.Chart(inline(table)).transform_filter(f"datum.error <= {worst:.3f}")
     ours = data.transform_filter("datum.kind == 'Bernoulli, ours' || datum.kind == 'HALO, ours'")
     x = alt.X("size:Q", title="weights left, %").scale(type="log", domain=[low, high], nice=False)
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
