@@ -15,7 +15,7 @@ from pruning_core.studies.masks import load_masks
 from pruning_core.studies.tables import epochs, runs
 
 STUDY = "lenet-300-100"
-SEEDS = 3
+SEEDS = 2
 """So many of each point's seeds can be chosen, for the size of the page."""
 
 SHOWN_EPOCHS = (*range(1, 13), *range(15, 30, 3), *range(30, 1000, 10))

@@ -109,7 +109,7 @@ def field_of_results(
     unit = 1e-3 if size == "macs" else 1
     top = 1.25 * theirs["error_percent"].max()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+        figure = Figure(figsize=(6.0, 3.9), layout="constrained")
         axis = figure.subplots()
         bottom = 0.8 * min(theirs["error_percent"].min(), ours["low"].min())
         axis.set(xscale="log", ylim=(bottom, top), ylabel="test error, percent")
@@ -198,7 +198,7 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         rows: by label, the published error in percent, whether it is confirmed, and our errors.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.5 * len(rows) + 1.5), layout="constrained")
+        figure = Figure(figsize=(6.0, 0.42 * len(rows) + 1.4), layout="constrained")
         axis = figure.subplots()
         shown = [error for error, _, _ in rows.values()]
         shown += [error for _, _, ours in rows.values() for error in ours]
