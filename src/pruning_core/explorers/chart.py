@@ -13,7 +13,7 @@ import vl_convert
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from pruning_core.figures.style import PALETTE
+from pruning_core.figures.style import PALETTE, few_colours
 
 MIME = "application/vnd.vegalite.v5+json"
 """As which JupyterLab draws a chart; these charts hold nothing newer."""
@@ -73,10 +73,10 @@ class Explorer:
     def picture(self) -> bytes:
         """PNG in few colours, on white."""
         config = CONFIG | {"background": "white"}
-        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.33)
+        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.2)
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(full)) as image:
-            image.convert("RGB").quantize(48).save(buffer, format="png", optimize=True)
+            few_colours(image, 32).save(buffer, format="png", optimize=True)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:

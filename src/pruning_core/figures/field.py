@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
 from pruning_core.figures.results import seeds_and_interval
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, Picture
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.published import OURS
 
@@ -31,7 +31,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         curves: by label, up to five, the rows of a point, with the columns ``error_at_…``.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
         axis = figure.subplots()
         places = np.arange(len(ZEROS_PERCENT))
         for (label, rows), (colour, marker, dash), shift in zip(
@@ -65,7 +65,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         xlabel: what they are.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
+        figure = Picture(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("symlog", linthresh=1, linscale=1.6)
         limit = max([2.0, *(1.6 * float(values.abs().max()) for values in found.values())])
@@ -109,7 +109,7 @@ def field_of_results(
     unit = 1e-3 if size == "macs" else 1
     top = 1.25 * theirs["error_percent"].max()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.9), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.9), layout="constrained")
         axis = figure.subplots()
         bottom = 0.8 * min(theirs["error_percent"].min(), ours["low"].min())
         axis.set(xscale="log", ylim=(bottom, top), ylabel="test error, percent")
@@ -198,7 +198,7 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         rows: by label, the published error in percent, whether it is confirmed, and our errors.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.42 * len(rows) + 1.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 0.42 * len(rows) + 1.4), layout="constrained")
         axis = figure.subplots()
         shown = [error for error, _, _ in rows.values()]
         shown += [error for _, _, ours in rows.values() for error in ours]

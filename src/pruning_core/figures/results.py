@@ -18,7 +18,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import LOOKS, PALETTE, STYLE
+from pruning_core.figures.style import LOOKS, PALETTE, STYLE, Picture
 from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
@@ -37,7 +37,7 @@ def error_against_size(
         series: by the first word of a point's name, what its series is called.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
         axis = figure.subplots()
         for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
             own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
@@ -76,7 +76,7 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
     """
     points = list(dict.fromkeys(rows["point"]))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
+        figure = Picture(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
         for axis, (name, (place, total)) in zip(axes, layers.items(), strict=True):
             labels = []
@@ -104,7 +104,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         panels: by column, the panel's title.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.3 * len(panels)), layout="constrained")
+        figure = Picture(figsize=(6.0, 0.6 + 2.3 * len(panels)), layout="constrained")
         axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             known = epochs.dropna(subset=[column])
@@ -121,7 +121,8 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
                 axis.set_ylim(bottom=0)
-        axes[0].legend(fontsize=9)
+        lines = axes[0].get_lines()
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=9)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -137,7 +138,7 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     noted = [json.loads(theta) for theta in run.sort_values("epoch")["theta"]]
     noted = [theta for theta in noted if theta]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
+        figure = Picture(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
         axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
         norm = LogNorm(1, 1000)
         for axis, (gate, title) in zip(axes, titles.items(), strict=True):
@@ -166,7 +167,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
         points: one a row of the figure; a point without a run keeps an empty row.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.2 + 0.3 * len(points)), layout="constrained")
+        figure = Picture(figsize=(6.0, 1.2 + 0.3 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
             found = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
@@ -214,7 +215,7 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
     """
     with mpl.rc_context(STYLE):
         rows, columns = -(-len(groups) // 2), min(2, len(groups))
-        figure = Figure(figsize=(6.0, 2.6 * rows + 0.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 2.6 * rows + 0.4), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis in axes.flat[len(groups) :]:
             axis.set_axis_off()
