@@ -169,7 +169,6 @@ class Halo(nn.Module):
         size = sum(w.numel() for w in self.weights)
         first = self.weights[0]
         self.coefficients = nn.Parameter(first.new_full((size,), initial))
-        self._work = torch.empty(0)
 
     def forward(self) -> Tensor:
         """P(w, λ), a scalar to be added to the loss."""
@@ -188,7 +187,7 @@ class Halo(nn.Module):
             torch._foreach_add_(gradients, slopes, alpha=self.xi)
         pull = self._pull(slopes, flat)
         if self.coefficients.grad is None:
-            self.coefficients.grad = pull.clone()
+            self.coefficients.grad = pull
         else:
             self.coefficients.grad += pull
 
@@ -221,15 +220,10 @@ class Halo(nn.Module):
             weight.sub_(torch.clamp(weight, low, high))
 
     def _slopes(self) -> tuple[list[Tensor], Tensor]:
-        """sign(w)/λ² by weight and as one vector, in memory that the next call writes again."""
-        if self._work.shape != self.coefficients.shape:
-            # Fresh memory every step would cost more than the arithmetic in it.
-            self._work = torch.empty_like(self.coefficients)
-        flat, coefficients = self._work, self.coefficients.clamp_min_(self.floor)
+        """sign(w)/λ², by weight and as one vector of the same memory."""
+        flat = self.coefficients.clamp_min_(self.floor).pow(-2)
         parts = self._parts(flat)
-        for weight, part in zip(self.weights, parts, strict=True):
-            torch.sign(weight, out=part)
-        flat.div_(coefficients).div_(coefficients)
+        torch._foreach_mul_(parts, torch._foreach_sign(self.weights))
         return parts, flat
 
     def _pull(self, slopes: list[Tensor], flat: Tensor) -> Tensor:
