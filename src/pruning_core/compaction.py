@@ -9,7 +9,7 @@ Nothing of the real model changes before every check has passed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch_pruning.ops import _OutputOp
 
+from pruning_core.gate_pruners import GatePruner, InputGatePruner
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.metrics import evaluating
 
@@ -102,7 +103,7 @@ class _NumberedTwin:
                 self.model,
                 example_inputs.detach().clone().requires_grad_(),
                 forward_fn=lambda model, inputs: model(inputs),
-                customized_pruners={BernoulliGate: _GatePruner(), InputGate: _InputGatePruner()},
+                customized_pruners={BernoulliGate: GatePruner(), InputGate: InputGatePruner()},
                 verbose=False,
             )
         for module in self.model.modules():
@@ -244,49 +245,6 @@ class _NumberedTwin:
                 )
             if not isinstance(module, _CONSUMERS) or _is_depthwise(module):
                 waiting.extend(node.outputs)
-
-
-class _GatePruner(tp.BasePruningFunc):
-    """How Torch-Pruning shrinks a gate: its channels are its units."""
-
-    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
-        assert isinstance(layer, BernoulliGate)
-        keep = torch.ones(layer.num_units, dtype=torch.bool)
-        keep[list(idxs)] = False
-        for key in ("theta", "theta_average", "gradient_average", "unit_index", "selected"):
-            buffer = layer._buffers.get(key)
-            if buffer is not None:
-                layer._buffers[key] = buffer[keep.to(buffer.device)]
-        return layer
-
-    prune_in_channels = prune_out_channels
-
-    def get_out_channels(self, layer: nn.Module) -> int:
-        assert isinstance(layer, BernoulliGate)
-        return layer.num_units
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        return self.get_out_channels(layer)
-
-
-class _InputGatePruner(_GatePruner):
-    """An input gate's features and its units are counted apart, like a linear layer's."""
-
-    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
-        # Of its own, because Torch-Pruning tells the two directions apart by their functions.
-        return super().prune_out_channels(layer, idxs)
-
-    def prune_in_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
-        assert isinstance(layer, InputGate)
-        gone = torch.zeros(layer.num_features, dtype=torch.long, device=layer.selected.device)
-        gone[list(idxs)] = 1
-        layer.selected = layer.selected - gone.cumsum(0)[layer.selected]
-        layer.num_features -= len(idxs)
-        return layer
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        assert isinstance(layer, InputGate)
-        return layer.num_features
 
 
 def _check_masks(gates: Mapping[str, BernoulliGate], dead: Mapping[str, Tensor]) -> None:
