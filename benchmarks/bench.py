@@ -73,7 +73,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the table here, too")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)  # as the command line does
     data = load("mnist", device=options.device)
     about = machine(data)
     print("\n".join(f"{name}: {value}" for name, value in about.items()), end="\n\n", flush=True)

@@ -119,23 +119,6 @@ def test_the_summary_has_every_entry(
     assert len(json.loads((finished[0] / TRAJECTORY_FILE).read_text())) == 2
 
 
-def test_denormal_numbers_are_zero_on_every_thread(
-    finished: tuple[Path, subprocess.CompletedProcess[str]], mnist_folder: Path
-) -> None:
-    """Also on threads that torch starts: half of them would compute as slowly as before."""
-    script = f"""
-import torch
-from pruning_core.cli import main
-torch.set_num_threads(2)
-assert main(["evaluate", {str(finished[0])!r}, "--data", {str(mnist_folder)!r}]) == 0
-halves = torch.full((1_000_000,), torch.finfo(torch.float32).tiny) / 2
-print(int(halves.view(torch.int32).count_nonzero()), "left")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "0 left"
-
-
 def test_evaluate_reproduces_the_recorded_error(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
     mnist_folder: Path,

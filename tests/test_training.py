@@ -494,6 +494,23 @@ def test_weight_decay_is_in_nats_over_the_training_set(small: Dataset) -> None:
     assert trainer.optimizer.param_groups[0]["weight_decay"] == 3.0 / 1000
 
 
+def test_after_an_epoch_no_number_is_too_small_to_be_normal(small: Dataset) -> None:
+    """The weights of a pixel that is always black get no gradient, so they stay as they are set."""
+    trainer = Trainer(replace(QUICK, method="dense", epochs=1, bernoulli_epochs=1), small)
+    weight = weighted_layers(trainer.model)[0].weight
+    black = small.train_images.flatten(1).amax(0) == 0
+    least = torch.finfo(weight.dtype).tiny
+    with torch.no_grad():
+        weight[:, black] = 2 * least
+        weight[::2, black] = -least / 2
+    trainer.fit()
+    assert bool((weight[::2, black] == 0).all())
+    assert bool((weight[1::2, black] == 2 * least).all())
+    state = trainer.optimizer.state.values()
+    numbers = torch.cat([v.abs().flatten() for of in state for v in of.values()])
+    assert int(numbers.count_nonzero()) == int((numbers > least).sum()) > 0
+
+
 def test_the_gates_get_their_prices_in_order(small: Dataset, tmp_path: Path) -> None:
     trainer = Trainer(replace(QUICK, log_gamma=(1.0, 4.0, 8.0)), small)
     for gate in named_gates(trainer.model).values():

@@ -48,9 +48,6 @@ _SWITCH = argparse.BooleanOptionalAction
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    # Before torch starts its threads, which inherit it. Averages of gradients that have stopped
-    # coming decay to numbers too small to be normal, which slow some processors down.
-    torch.set_flush_denormal(True)
     try:
         return options.run(options)
     except (DataError, ModelFileError, TrainingError, ValueError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pruning_core.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
@@ -88,6 +89,7 @@ class Trainer:
             started = time.perf_counter()
             loss = self._train_epoch()
             self.method.after_epoch(self)
+            self._drop_denormals_()
             seconds = time.perf_counter() - started
             record = self._record(loss, seconds)
             self.epoch += 1
@@ -243,6 +245,17 @@ class Trainer:
                 f"{self.epoch}"
             )
         return mean
+
+    @torch.no_grad()
+    def _drop_denormals_(self) -> None:
+        """Numbers too small to be normal become zero: some processors compute slowly with them.
+
+        Weights that decay without use get there, and the averages of gradients that stay away.
+        """
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        averages = [v for state in self.optimizer.state.values() for v in state.values()]
+        for tensor in (*trained, *filter(torch.is_tensor, averages)):
+            tensor.copy_(F.hardshrink(tensor, torch.finfo(tensor.dtype).tiny))
 
     def _learning_rate(self) -> float:
         progress = self.step / (self.settings.epochs * self.steps_per_epoch)

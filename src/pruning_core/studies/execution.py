@@ -90,7 +90,6 @@ def execute(run: Run, folder: Path) -> Finding | None:
             return None
         if not (place / SUMMARY_FILE).exists():
             torch.set_num_threads(1)
-            torch.set_flush_denormal(True)  # as the command line does
             train(run.settings, _dataset(run.dataset, run.split), place, resume=True)
         (place / CHECKPOINT_FILE).unlink(missing_ok=True)
         summary, trajectory = (
