@@ -23,9 +23,10 @@ from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import INITIALISATIONS, MODELS
+from pruning_core.runs import SUMMARY_FILE, train
 from pruning_core.settings import Settings, recommended
 from pruning_core.studies.commands import add_ledger, add_study
-from pruning_core.training import SUMMARY_FILE, TrainingError, train
+from pruning_core.training import TrainingError
 
 _OPERATING_POINTS = """\
 operating points, and what was asked of each: test error, and weights kept or, for halo, zeros

@@ -1,30 +1,20 @@
-"""One bare training loop, whose checkpoints resume bit-exactly, and the files of a run."""
+"""One bare training loop, whose checkpoints resume bit-exactly."""
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pruning_core.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
+from pruning_core.callbacks import Callback
 from pruning_core.data import Dataset, batches
-from pruning_core.export import (
-    export,
-    layer_sizes,
-    resize_,
-    save_model,
-    settled_like,
-    write_atomically,
-)
+from pruning_core.export import export, layer_sizes, resize_, settled_like
 from pruning_core.methods import METHODS
 from pruning_core.metrics import (
     architecture,
@@ -37,8 +27,6 @@ from pruning_core.models import build_model, initialise_
 from pruning_core.provenance import device_name, versions
 from pruning_core.settings import Settings
 
-SUMMARY_FILE = "summary.json"
-TRAJECTORY_FILE = "trajectory.json"
 CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
 
 
@@ -274,76 +262,6 @@ class Trainer:
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,
         }
-
-
-def train(
-    settings: Settings,
-    dataset: Dataset,
-    directory: str | Path,
-    *,
-    resume: bool = False,
-    callbacks: Sequence[Callback] = (),
-) -> dict[str, Any]:
-    """A run with its files: checkpoint, trajectory, exported model and summary.
-
-    Args:
-        settings: of the run.
-        dataset: on the device to train on.
-        directory: for the files; created if missing.
-        resume: continue from the checkpoint in ``directory``, if there is one.
-        callbacks: called after every epoch, before the checkpoint is written.
-
-    Returns:
-        The summary.
-
-    Raises:
-        TrainingError: if the directory cannot be written, already holds a run and ``resume`` is
-            false, the checkpoint is damaged or of another run, or the loss diverges.
-    """
-    directory = Path(directory)
-    trainer = Trainer(settings, dataset, [*callbacks, Checkpoint(directory)])
-    checkpoint = directory / CHECKPOINT_FILE
-    if checkpoint.exists():
-        if not resume:
-            raise TrainingError(
-                f"{directory} already holds a run; continue it with --resume, or choose another "
-                "--out"
-            )
-        trainer.load_state_dict(_read_checkpoint(checkpoint))
-    _make_writable(directory)
-    model = trainer.fit()
-    summary = trainer.summary()
-    options = {**settings.model_options(), "num_classes": dataset.num_classes}
-    save_model(model, directory, name=settings.model, **options)
-    write_atomically(directory / TRAJECTORY_FILE, json.dumps(trainer.trajectory).encode())
-    write_atomically(directory / SUMMARY_FILE, json.dumps(summary, indent=2).encode())
-    return summary
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start over"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise TrainingError(
-            f"{path} is not a checkpoint of this version of pruning-core; delete it to start over"
-        )
-    return state
-
-
-def _make_writable(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write to {directory}: {error.strerror}; choose another --out"
-        ) from error
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

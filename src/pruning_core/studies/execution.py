@@ -19,11 +19,12 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
+from pruning_core.callbacks import CHECKPOINT_FILE
 from pruning_core.data import Dataset, load
 from pruning_core.export import write_atomically
+from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.records import record, table
-from pruning_core.training import CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, train
 
 Finding = tuple[str, dict[str, Any], list[dict[str, Any]]]
 """Key, summary and trajectory of a finished run."""
