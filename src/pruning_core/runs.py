@@ -1,4 +1,4 @@
-"""A run and its files: checkpoint, trajectory, exported model and summary."""
+"""Runs on disk: begun, continued or refused, by what their folder holds."""
 
 from __future__ import annotations
 
