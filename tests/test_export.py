@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pruning_core.export import (
     ModelFileError,
     export,
     load_model,
+    make_writable,
     save_model,
     write_atomically,
 )
@@ -262,6 +264,13 @@ def test_written_files_are_as_readable_as_any(tmp_path: Path) -> None:
     write_atomically(tmp_path / "ours", b"")
     (tmp_path / "any").touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_a_folder_is_tried_by_many_at_once_and_nothing_stays_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make_writable, [folder] * 400))
+    assert list(folder.iterdir()) == []
 
 
 def test_the_description_is_plain_json(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder if it is missing, and see that it has room for a file.
+
+    Several processes may do so at once: what is written has no name, and ends with this call.
+
+    Raises:
+        OSError: saying what stands in the way.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(4096))
 
 
 def _without_theta(gate: BernoulliGate) -> nn.Module:

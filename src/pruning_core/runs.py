@@ -12,7 +12,7 @@ import torch
 
 from pruning_core.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
 from pruning_core.data import Dataset
-from pruning_core.export import save_model, write_atomically
+from pruning_core.export import make_writable, save_model, write_atomically
 from pruning_core.settings import Settings
 from pruning_core.training import CHECKPOINT_FORMAT, Trainer, TrainingError
 
@@ -54,7 +54,12 @@ def train(
                 "--out"
             )
         trainer.load_state_dict(_read_checkpoint(checkpoint))
-    _make_writable(directory)
+    try:
+        make_writable(directory)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {directory}: {error.strerror}; choose another --out"
+        ) from error
     model = trainer.fit()
     summary = trainer.summary()
     options = {**settings.model_options(), "num_classes": dataset.num_classes}
@@ -76,15 +81,3 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a checkpoint of this version of pruning-core; delete it to start over"
         )
     return state
-
-
-def _make_writable(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write to {directory}: {error.strerror}; choose another --out"
-        ) from error

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pruning_core.callbacks import CHECKPOINT_FILE
 from pruning_core.data import Dataset, load
-from pruning_core.export import write_atomically
+from pruning_core.export import make_writable
 from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.records import record, table
@@ -166,11 +166,8 @@ def _taken(descriptor: int, wait: bool) -> bool:
 
 def _check_room(root: Path, runs: int) -> None:
     for folder in (root / "runs", root / "results"):
-        probe = folder / ".writable"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(probe, b"x" * 4096)
-            probe.unlink()
+            make_writable(folder)
         except OSError as error:
             raise StudyError(
                 f"cannot write to {folder}: {error.strerror}; make room, or choose another --root"
