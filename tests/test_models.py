@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
-from pruning_core.models import MODELS, build_model, lenet_5, lenet_300_100
+from pruning_core.metrics import weighted_layers
+from pruning_core.models import (
+    INITIALISATIONS,
+    MODELS,
+    build_model,
+    initialise_,
+    lenet_5,
+    lenet_300_100,
+)
 
 IMAGES = torch.rand(3, 1, 28, 28)
 
@@ -76,3 +84,20 @@ def test_a_gate_behind_the_pooling_acts_as_one_before_it() -> None:
 def test_an_unknown_model_is_named_with_those_that_exist() -> None:
     with pytest.raises(ValueError, match="unknown model 'vgg'; expected one of lenet-300-100, len"):
         build_model("vgg")
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_weights_are_drawn_alike_in_every_memory_format(name: str, initialisation: str) -> None:
+    drawn = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = build_model(name, gated=False).to(memory_format=memory_format)
+        initialise_(model, initialisation, 2.0)
+        drawn.append([layer.weight.detach() for layer in weighted_layers(model)])
+    torch.testing.assert_close(*drawn, rtol=0, atol=0)
+    if initialisation == "orthogonal":
+        for weight in drawn[1]:
+            rows = weight.flatten(1)
+            gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+            torch.testing.assert_close(gram, 4 * torch.eye(len(gram)), atol=1e-3, rtol=0)

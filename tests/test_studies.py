@@ -202,6 +202,41 @@ def test_finished_runs_are_never_repeated(
     assert re.search(r"bernoulli +1 of +1 runs\nhalo +0 of +1 runs", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('method = "halo"', 'method = "halo"\nxi = 1e-4'),
+        ('[points.halo]\nmethod = "halo"', '[points.lasso]\nmethod = "l1"'),
+        (
+            'seeds = 1\ndataset = "{data}"',
+            'seeds = 1\ndataset = "{data}"\nsplit = "validation"',
+        ),
+    ],
+    ids=["changed", "replaced", "all changed"],
+)
+def test_a_changed_declaration_runs_and_what_was_recorded_stays(
+    declare: Declare, change: tuple[str, str]
+) -> None:
+    text = DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
+    root = declare(text)
+    first = load_study("trial", root / "studies")
+    run_study(first, root, jobs=1)
+    before = recorded(root)
+
+    (root / "studies" / "trial.toml").write_text(
+        (declare(text.replace(*change)) / "studies" / "trial.toml").read_text()
+    )
+    changed = load_study("trial", root / "studies")
+    run_study(changed, root, jobs=1)
+    rows, epochs = recorded(root)
+    assert rows["run"].to_list() == [run.key for run in changed.runs]
+    assert set(epochs["run"]) == set(rows["run"])
+
+    (root / "studies" / "trial.toml").write_text((declare(text) / "studies/trial.toml").read_text())
+    assert not unfinished(first, root)
+    assert_recorded(root, before)
+
+
 def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     root = declare()
     run_study(load_study("trial", root / "studies"), root, jobs=2)
@@ -323,3 +358,14 @@ def test_a_damaged_record_is_named(declare: Declare, capsys: pytest.CaptureFixtu
     (root / "results" / "trial.csv").write_text("not,a,record\n1,2,3\n")
     assert main(["study", "show", "trial", "--root", str(root)]) == 2
     assert "trial.csv is damaged" in capsys.readouterr().err
+
+
+def test_a_run_that_is_recorded_twice_is_named(
+    declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = declare()
+    (key, *_) = (run.key for run in load_study("trial", root / "studies").runs)
+    (root / "results").mkdir()
+    (root / "results" / "trial.csv").write_text(f"run,point\n{key},halo\n{key},halo\n")
+    assert main(["study", "show", "trial", "--root", str(root)]) == 2
+    assert re.search(f"trial.csv has several rows of the run {key}", capsys.readouterr().err)

@@ -105,10 +105,12 @@ def initialise_(model: nn.Module, initialisation: str, scale: float = 1.0) -> No
         scale: a factor on the weights, that of "default" included.
     """
     for layer in weighted_layers(model):
-        INITIALISATIONS[initialisation](layer.weight)
-        if scale != 1.0:
-            with torch.no_grad():
-                layer.weight.mul_(scale)
+        # Orthogonal weights cannot be drawn in channels_last; and a draw in plain memory is the
+        # same draw whatever the format of the layer.
+        drawn = layer.weight.detach().clone(memory_format=torch.contiguous_format)
+        INITIALISATIONS[initialisation](drawn)
+        with torch.no_grad():
+            layer.weight.copy_(drawn.mul_(scale))
 
 
 def _sequential(layers: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:

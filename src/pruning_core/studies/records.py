@@ -33,18 +33,12 @@ _NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "
 def table(study: Study, results: Path) -> pd.DataFrame:
     """A row for each finished run of a study, in the order of its declaration.
 
-    Rows of settings that the study no longer declares are left out.
+    Rows of settings that the study no longer declares stay in the file, and are left out here.
 
     Raises:
         StudyError: if the file is not such a table.
     """
-    path = results / f"{study.name}.csv"
-    if not path.exists():
-        return pd.DataFrame({"run": pd.Series(dtype=str), "point": pd.Series(dtype=str)})
-    try:
-        rows = pd.read_csv(path, dtype={"run": str}).set_index("run", drop=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
+    rows = _rows(results / f"{study.name}.csv").set_index("run", drop=False)
     recorded = [run for run in study.runs if run.key in rows.index]
     rows = rows.loc[[run.key for run in recorded]].reset_index(drop=True)
     # A point may have got another name since.
@@ -68,15 +62,19 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def trajectories(study: Study, results: Path) -> pd.DataFrame:
-    """A row for each epoch of each finished run: its key, and what was noted after the epoch."""
-    path = results / f"{study.name}.parquet"
-    if not path.exists():
-        return pd.DataFrame({"run": pd.Series(dtype=str)})
-    return pd.read_parquet(path)
+    """A row for each epoch of each finished run: its key, and what was noted after the epoch.
+
+    Runs that the study no longer declares are left out, as :func:`table` does.
+
+    Raises:
+        StudyError: if the file is damaged.
+    """
+    epochs = _epochs(results / f"{study.name}.parquet")
+    return epochs.loc[epochs["run"].isin([run.key for run in study.runs])]
 
 
 def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any], Any]]) -> None:
-    """Add what finished to the two files of a study.
+    """Add what finished to the two files of a study; nothing that was recorded before is lost.
 
     Args:
         study: whose files they are.
@@ -91,13 +89,13 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
     epochs = pd.DataFrame(
         [_epoch(key, epoch) for key, (_, trajectory) in found.items() for epoch in trajectory]
     ).astype(dict.fromkeys(_NOTED, float))
-    before, paths_before = table(study, results), trajectories(study, results)
-    rows = _joined(before, rows, list(runs))
-    epochs = _joined(paths_before, epochs, list(runs))
+    csv, parquet = (results / f"{study.name}.{ending}" for ending in ("csv", "parquet"))
+    rows = _joined(_rows(csv), rows, list(runs))
+    epochs = _joined(_epochs(parquet), epochs, list(runs))
     buffer = io.BytesIO()
     epochs.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(results / f"{study.name}.parquet", buffer.getvalue())
-    write_atomically(results / f"{study.name}.csv", rows.to_csv(index=False).encode())
+    write_atomically(parquet, buffer.getvalue())
+    write_atomically(csv, rows.to_csv(index=False).encode())
 
 
 def row(
@@ -157,11 +155,39 @@ def multiply_accumulates(architecture: Sequence[int]) -> int:
     return convolutions + features * hidden + 10 * hidden
 
 
+def _rows(path: Path) -> pd.DataFrame:
+    """The whole table in a file; empty if there is none."""
+    if not path.exists():
+        return pd.DataFrame({"run": pd.Series(dtype=str), "point": pd.Series(dtype=str)})
+    try:
+        rows = pd.read_csv(path, dtype={"run": str})
+        twice = rows.loc[rows["run"].duplicated(), "run"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
+    if len(twice):
+        raise StudyError(
+            f"{path} has several rows of the run {twice.iloc[0]}, perhaps since two branches were "
+            "merged; keep one of them"
+        )
+    return rows
+
+
+def _epochs(path: Path) -> pd.DataFrame:
+    """All trajectories in a file; empty if there is none."""
+    if not path.exists():
+        return pd.DataFrame({"run": pd.Series(dtype=str)})
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
+
+
 def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Both, without the old rows of new runs, in the order of the keys."""
+    """Both, without the old rows of new runs: in the order of the keys, then those of no key."""
     if not len(new):
         return before
     old = before[~before["run"].isin(list(new["run"]))]
     both = pd.concat([old, new], ignore_index=True) if len(old) else new
     place = {key: index for index, key in enumerate(keys)}
-    return both.iloc[np.argsort([place[key] for key in both["run"]], kind="stable")]
+    order = [place.get(key, len(keys)) for key in both["run"]]
+    return both.iloc[np.argsort(order, kind="stable")]
