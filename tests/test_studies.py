@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -94,6 +95,11 @@ def test_a_grid_combines_with_points_and_seeds(declare: Declare) -> None:
     assert (settings.batch_size, settings.learning_rate, settings.seed) == (50, 0.02, 1)
     assert settings.log_gamma == (20.0,)
     assert settings.theta_step == 1 / 650
+
+
+def test_a_point_may_have_seeds_of_its_own(declare: Declare) -> None:
+    study = load_study("trial", declare(DECLARATION + "seeds = 3\n") / "studies")
+    assert Counter(run.point for run in study.runs) == {"bernoulli": 2, "halo": 3}
 
 
 def test_a_key_tells_runs_apart_by_what_their_method_reads() -> None:
@@ -235,6 +241,28 @@ def test_a_changed_declaration_runs_and_what_was_recorded_stays(
     (root / "studies" / "trial.toml").write_text((declare(text) / "studies/trial.toml").read_text())
     assert not unfinished(first, root)
     assert_recorded(root, before)
+
+
+def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) -> None:
+    root = declare(
+        DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
+    )
+    folder = root / "studies"
+    run_study(load_study("trial", folder), root, jobs=1)
+    text = (folder / "trial.toml").read_text()
+    (folder / "again.toml").write_text(text.replace("points.halo", "points.other"))
+    for path in (root / "runs").glob("*/*"):
+        path.unlink()
+    again = load_study("again", folder)
+    run_study(again, root, jobs=1)
+    assert not list((root / "runs").glob("*/*"))
+    rows, before = (table(load_study(n, folder), root / "results") for n in ("again", "trial"))
+    assert rows["point"].to_list() == ["bernoulli", "other"]
+    pd.testing.assert_frame_equal(rows.drop(columns="point"), before.drop(columns="point"))
+    epochs = trajectories(again, root / "results")
+    pd.testing.assert_frame_equal(
+        epochs, trajectories(load_study("trial", folder), root / "results")
+    )
 
 
 def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -116,8 +116,8 @@ def load_study(name: str, folder: Path) -> Study:
     Its keys are ``title``; ``seeds``, how many, from 0 on; ``dataset`` and ``split``, "mnist" and
     "test" if left out; ``[settings]`` of every run, as far as they differ from those recommended
     for the model and the method; ``[points.NAME]``, settings by name; ``[grid]``, a list of values
-    for each of some settings, whose combinations are points, of every named one if there are any;
-    ``grid`` within a point, the same for that one alone.
+    for each of some settings, whose combinations are points, of every named one if there are any.
+    ``seeds`` and ``grid`` within a point are for that one alone.
 
     Raises:
         StudyError: if there is no such study, or it declares what does not exist.
@@ -141,13 +141,14 @@ def load_study(name: str, folder: Path) -> Study:
 def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
     if unknown := set(declared) - _KEYS:
         raise ValueError(f"unknown keys {sorted(unknown)}; {', '.join(sorted(_KEYS))} are known")
-    seeds, split = declared["seeds"], declared.get("split", "test")
-    if not isinstance(seeds, int) or seeds < 1:
-        raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
+    split = declared.get("split", "test")
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}; {' or '.join(get_args(Split))} was expected")
     for point, settings in _points(declared):
-        changes = dict(settings)
+        changes = {"seeds": declared["seeds"]} | settings
+        seeds = changes.pop("seeds")
+        if not isinstance(seeds, int) or seeds < 1:
+            raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
         model, method = changes.pop("model", None), changes.pop("method", None)
         if model is None or method is None:
             raise ValueError(f"the point {point!r} has no model or no method")

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pruning_core.data import Dataset, load
 from pruning_core.export import make_writable
 from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.studies.declaration import Run, Study, StudyError
-from pruning_core.studies.records import record, table
+from pruning_core.studies.records import adopt, record, table
 
 Finding = tuple[str, dict[str, Any], list[dict[str, Any]]]
 """Key, summary and trajectory of a finished run."""
@@ -41,6 +41,8 @@ def run_study(
     scheduler: str | None = None,
 ) -> None:
     """Train every run that ``results/`` does not hold yet, and record it there when it ends.
+
+    What another study has recorded is taken over from there.
 
     A run works in ``runs/KEY``, with a lock that the operating system frees if its process dies:
     the next one resumes from the checkpoint. Runs that another process works on are waited for.
@@ -60,6 +62,9 @@ def run_study(
     root = root.resolve()
     missing = unfinished(study, root)
     _check_room(root, len(missing))
+    with _recording(study, root):
+        adopt(study, root / "results")
+    missing = unfinished(study, root)
     total = _epochs(study.runs)
     done = total - _epochs(missing)
     quiet = not sys.stderr.isatty()
@@ -134,8 +139,13 @@ def _findings(
 
 def _keep(study: Study, root: Path, finding: Finding) -> None:
     key, summary, trajectory = finding
-    with _locked(root / "runs" / f"{study.name}.lock", wait=True):
+    with _recording(study, root):
         record(study, root / "results", {key: (summary, trajectory)})
+
+
+def _recording(study: Study, root: Path) -> AbstractContextManager[bool]:
+    """One process at a time writes the files of a study."""
+    return _locked(root / "runs" / f"{study.name}.lock", wait=True)
 
 
 @lru_cache(maxsize=2)

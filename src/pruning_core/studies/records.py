@@ -81,7 +81,6 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
         results: their folder; created if missing.
         found: by key of the run, its summary and its trajectory.
     """
-    results.mkdir(parents=True, exist_ok=True)
     runs = {run.key: run for run in study.runs}
     rows = pd.DataFrame(
         [row(runs[key], summary, trajectory) for key, (summary, trajectory) in found.items()]
@@ -89,13 +88,19 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
     epochs = pd.DataFrame(
         [_epoch(key, epoch) for key, (_, trajectory) in found.items() for epoch in trajectory]
     ).astype(dict.fromkeys(_NOTED, float))
-    csv, parquet = (results / f"{study.name}.{ending}" for ending in ("csv", "parquet"))
-    rows = _joined(_rows(csv), rows, list(runs))
-    epochs = _joined(_epochs(parquet), epochs, list(runs))
-    buffer = io.BytesIO()
-    epochs.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(parquet, buffer.getvalue())
-    write_atomically(csv, rows.to_csv(index=False).encode())
+    _add(study, results, rows, epochs)
+
+
+def adopt(study: Study, results: Path) -> None:
+    """Take over what other studies have recorded of the runs that this one lacks."""
+    missing = {run.key for run in study.runs} - set(table(study, results)["run"])
+    for path in sorted(results.glob("*.parquet")):
+        rows = _rows(path.with_suffix(".csv"))
+        rows = rows.loc[rows["run"].isin(missing)]
+        if len(rows):
+            epochs = _epochs(path)
+            _add(study, results, rows, epochs.loc[epochs["run"].isin(rows["run"])])
+            missing -= set(rows["run"])
 
 
 def row(
@@ -153,6 +158,19 @@ def multiply_accumulates(architecture: Sequence[int]) -> int:
     filters, more, features, hidden = architecture
     convolutions = 25 * filters * (24 * 24 + more * 8 * 8)
     return convolutions + features * hidden + 10 * hidden
+
+
+def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Write both files of a study with these rows among the others."""
+    results.mkdir(parents=True, exist_ok=True)
+    keys = [run.key for run in study.runs]
+    csv, parquet = (results / f"{study.name}.{ending}" for ending in ("csv", "parquet"))
+    rows = _joined(_rows(csv), rows, keys)
+    epochs = _joined(_epochs(parquet), epochs, keys)
+    buffer = io.BytesIO()
+    epochs.to_parquet(buffer, index=False, compression="zstd")
+    write_atomically(parquet, buffer.getvalue())
+    write_atomically(csv, rows.to_csv(index=False).encode())
 
 
 def _rows(path: Path) -> pd.DataFrame:
