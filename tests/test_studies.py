@@ -2,6 +2,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,24 @@ def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) 
     pd.testing.assert_frame_equal(
         epochs, trajectories(load_study("trial", folder), root / "results")
     )
+
+
+def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
+    root = declare(
+        DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
+    )
+    command = ["study", "run", "trial", "--jobs", "1", "--root", str(root)]
+    assert main(command) == 0
+    shutil.rmtree(root / "runs")
+    before = recorded(root)
+    assert main([*command, "--again", "halo"]) == 0
+    assert "halo: 1 recorded before, trained again" in capsys.readouterr().out
+    halo = before[0].set_index("point").loc["halo", "run"]
+    assert [path.name for path in (root / "runs").glob("*/")] == [halo]
+    assert_recorded(root, before)
+    assert main([*command, "--again", "hallo"]) == 2
+    assert "no point 'hallo'; it has bernoulli, halo" in capsys.readouterr().err
+    assert_recorded(root, before)
 
 
 def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:

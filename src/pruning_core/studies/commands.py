@@ -31,6 +31,11 @@ def add_study(commands: argparse._SubParsersAction[Any]) -> None:
     action.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the same folder"
     )
+    action.add_argument(
+        "--again",
+        metavar="POINT",
+        help="first take the recorded runs of this point out of results/, and train them anew",
+    )
     _action(actions, "status", "how far each point is", _status, named=True)
     _action(actions, "show", "mean and 95 %% interval of each point", _show, named=True)
 
@@ -93,8 +98,14 @@ def _list(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger
     from pruning_core.studies.execution import run_study
+    from pruning_core.studies.records import forget
 
     study = _study(options)
+    if options.again is not None:
+        forgotten = forget(study, options.root / "results", options.again)
+        print(
+            f"{options.again}: {forgotten} recorded before, trained again; git has what they found"
+        )
     run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
     _show(options)
     claims = ledger.decided(options.root, {study.name})

@@ -26,7 +26,7 @@ _MEASURED = (
     "seconds",
 )
 _CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
-_VERSIONS = ("pruning-core", "torch", "torch-pruning", "commit")
+_VERSIONS = ("pruning-core", "torch", "torch-pruning", "cpu", "commit")
 _NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")
 
 
@@ -93,14 +93,35 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
 
 def adopt(study: Study, results: Path) -> None:
     """Take over what other studies have recorded of the runs that this one lacks."""
-    missing = {run.key for run in study.runs} - set(table(study, results)["run"])
+    recorded = set(table(study, results)["run"])
+    missing = [run.key for run in study.runs if run.key not in recorded]
     for path in sorted(results.glob("*.parquet")):
         rows = _rows(path.with_suffix(".csv"))
         rows = rows.loc[rows["run"].isin(missing)]
         if len(rows):
             epochs = _epochs(path)
             _add(study, results, rows, epochs.loc[epochs["run"].isin(rows["run"])])
-            missing -= set(rows["run"])
+            missing = [key for key in missing if key not in set(rows["run"])]
+
+
+def forget(study: Study, results: Path, point: str) -> int:
+    """Take the recorded runs of a point out of the files of all studies, to be trained again.
+
+    Returns:
+        How many of this study there were.
+
+    Raises:
+        StudyError: if the study has no such point.
+    """
+    if point not in study.points:
+        raise StudyError(f"{study.name} has no point {point!r}; it has {', '.join(study.points)}")
+    keys = [run.key for run in study.runs if run.point == point]
+    recorded = len(table(study, results).query("run in @keys"))
+    for path in results.glob("*.parquet"):
+        rows, epochs = _rows(path.with_suffix(".csv")), _epochs(path)
+        if set(keys) & set(rows["run"]):
+            _write(path, rows.loc[~rows["run"].isin(keys)], epochs.loc[~epochs["run"].isin(keys)])
+    return recorded
 
 
 def row(
@@ -164,13 +185,17 @@ def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) 
     """Write both files of a study with these rows among the others."""
     results.mkdir(parents=True, exist_ok=True)
     keys = [run.key for run in study.runs]
-    csv, parquet = (results / f"{study.name}.{ending}" for ending in ("csv", "parquet"))
-    rows = _joined(_rows(csv), rows, keys)
-    epochs = _joined(_epochs(parquet), epochs, keys)
+    path = results / f"{study.name}.parquet"
+    before = _rows(path.with_suffix(".csv")), _epochs(path)
+    _write(path, _joined(before[0], rows, keys), _joined(before[1], epochs, keys))
+
+
+def _write(path: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Both files of a study, whose trajectories are at ``path``."""
     buffer = io.BytesIO()
     epochs.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(parquet, buffer.getvalue())
-    write_atomically(csv, rows.to_csv(index=False).encode())
+    write_atomically(path, buffer.getvalue())
+    write_atomically(path.with_suffix(".csv"), rows.to_csv(index=False).encode())
 
 
 def _rows(path: Path) -> pd.DataFrame:
