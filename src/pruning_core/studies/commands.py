@@ -49,7 +49,18 @@ def add_ledger(commands: argparse._SubParsersAction[Any]) -> None:
         "the published numbers.",
     )
     ledger.set_defaults(run=_ledger)
-    ledger.add_argument("--json", action="store_true", help="for programs")
+    ledger.add_argument("--json", action="store_true", help="everything, for programs")
+    ledger.add_argument(
+        "--verbose", action="store_true", help="every condition of each claim, and its note"
+    )
+    ledger.add_argument(
+        "--source",
+        choices=("abstract", "target", "baseline", "question"),
+        help="only the claims that come from there",
+    )
+    ledger.add_argument(
+        "--published", action="store_true", help="published results beside ours, in place of claims"
+    )
     _add_root(ledger)
 
 
@@ -98,6 +109,7 @@ def _list(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger
     from pruning_core.studies.execution import run_study
+    from pruning_core.studies.ledger_text import as_text
     from pruning_core.studies.records import forget
 
     study = _study(options)
@@ -110,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
     _show(options)
     claims = ledger.decided(options.root, {study.name})
     if claims:
-        print(f"\n{ledger.as_text(claims)}")
+        print(f"\n{as_text(claims, verbose=True)}")
     return 0
 
 
@@ -148,15 +160,22 @@ def _show(options: argparse.Namespace) -> int:
 
 def _ledger(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger, published
+    from pruning_core.studies.ledger_text import as_text
 
-    claims = ledger.decided(options.root)
-    rows = published.compared(options.root)
-    if options.json:
-        print(json.dumps({"claims": claims, "published": rows}, indent=2, ensure_ascii=False))
+    if options.published:
+        print(published.as_text(published.compared(options.root)))
         return 0
-    print(ledger.as_text(claims))
-    print()
-    print(published.as_text(rows))
+    abstracts = ledger.abstracts(options.root)
+    claims = ledger.decided(options.root)
+    if options.source is not None:
+        claims = [claim for claim in claims if claim["source"] == options.source]
+        abstracts = abstracts if options.source == "abstract" else []
+    if options.json:
+        found = {"abstracts": abstracts, "claims": claims}
+        found["published"] = published.compared(options.root)
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    print(as_text(claims, abstracts, verbose=options.verbose))
     return 0
 
 

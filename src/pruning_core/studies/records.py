@@ -46,12 +46,21 @@ def table(study: Study, results: Path) -> pd.DataFrame:
 
 
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
-    """A study's table with shares in percent beside the counts."""
+    """A study's table with shares in percent beside the counts.
+
+    ``departure_percent`` is the mean moment at which multiply-accumulates left, in percent of the
+    training (equation eq-cost-departure, solved for it).
+    """
     if not len(rows):
         return rows
+    start = [_macs_at_the_start(json.loads(settings)) for settings in rows["settings"]]
+    end = [multiply_accumulates([int(n) for n in a.split("-")]) for a in rows["architecture"]]
+    gone = 100 - 100 * np.divide(end, start)
+    saved = 100 - rows["training_macs_percent"]
     added = {
         "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
         "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
+        "departure_percent": 100 - 100 * saved / np.where(gone > 0, gone, np.nan),
     }
     if "undecided" in rows:
         added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
@@ -179,6 +188,14 @@ def multiply_accumulates(architecture: Sequence[int]) -> int:
     filters, more, features, hidden = architecture
     convolutions = 25 * filters * (24 * 24 + more * 8 * 8)
     return convolutions + features * hidden + 10 * hidden
+
+
+def _macs_at_the_start(settings: Mapping[str, Any]) -> int:
+    """Multiply-accumulates of the network that a run started from."""
+    if settings["model"] == "lenet-300-100":
+        return multiply_accumulates([784, *(settings.get("hidden") or (300, 100))])
+    filters, more, hidden = settings.get("hidden") or (20, 50, 500)
+    return multiply_accumulates([filters, more, 16 * more, hidden])
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
