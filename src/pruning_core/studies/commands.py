@@ -108,13 +108,12 @@ def _list(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger
-    from pruning_core.studies.execution import run_study
+    from pruning_core.studies.execution import run_study, start_over
     from pruning_core.studies.ledger_text import as_text
-    from pruning_core.studies.records import forget
 
     study = _study(options)
     if options.again is not None:
-        forgotten = forget(study, options.root / "results", options.again)
+        forgotten = start_over(study, options.root, options.again)
         print(
             f"{options.again}: {forgotten} recorded before, trained again; git has what they found"
         )

@@ -219,7 +219,7 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             shown["met by MACs"] = _said(row["by_macs"])
         if row["best_percent"] is not None:
             shown["our best, %"] = f"{row['best']:.2f}" if row.get("best") else ""
-            shown["its best, %"] = f"{row['best_percent']:g}"
+            shown["its best, %"] = f"{row['best_percent']:.{row['digits']}f}"
         found.append(shown)
     return pd.DataFrame(found).set_index("").fillna("").rename_axis(None)
 
@@ -235,8 +235,10 @@ def as_text(rows: list[dict[str, Any]]) -> str:
             lines.append(f"{line}no point is as small")
             continue
         macs = f", by MACs {_said(row['by_macs'])}" if "by_macs" in row else ""
-        both = (row["best"], row["best_percent"])
-        best = "; best ever {:.2f} beside {:g}".format(*both) if None not in both else ""
+        best = ""
+        if None not in (row["best"], row["best_percent"]):
+            theirs = f"{row['best_percent']:.{row['digits']}f}"
+            best = f"; best ever {row['best']:.2f} beside {theirs}"
         lines.append(
             f"{line}{_said(row['as_good'])}{macs}: "
             f"{row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "

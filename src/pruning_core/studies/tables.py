@@ -72,7 +72,7 @@ def said(values: pd.Series, unit: str = "%", digits: int = 2) -> str:
     if not len(measured):
         return "(not recorded yet)"
     text = interval(measured, digits).replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
-    seeds = "" if len(measured) == 10 else f" (n\N{NO-BREAK SPACE}={len(measured)})"
+    seeds = "" if len(measured) == 10 else f" (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{len(measured)})"
     return f"{text}\N{NO-BREAK SPACE}{unit}".rstrip() + seeds
 
 
