@@ -265,6 +265,25 @@ def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) 
     )
 
 
+def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
+    root = declare(
+        DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
+    )
+    command = ["study", "run", "trial", "--jobs", "1", "--root", str(root)]
+    assert main(command) == 0
+    before = recorded(root)
+    summaries = {path: path.stat().st_mtime_ns for path in root.glob("runs/*/summary.json")}
+    assert main([*command, "--again", "halo"]) == 0
+    assert "halo: 1 recorded before, trained again" in capsys.readouterr().out
+    halo = before[0].set_index("point").loc["halo", "run"]
+    anew = [path for path, when in summaries.items() if path.stat().st_mtime_ns != when]
+    assert [path.parent.name for path in anew] == [halo]
+    assert_recorded(root, before)
+    assert main([*command, "--again", "hallo"]) == 2
+    assert "no point 'hallo'; it has bernoulli, halo" in capsys.readouterr().err
+    assert_recorded(root, before)
+
+
 def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     root = declare()
     run_study(load_study("trial", root / "studies"), root, jobs=2)

@@ -23,8 +23,14 @@ from torch import Tensor, nn
 from pruning_core.data import load
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent, weighted_layers
+from pruning_core.studies.intervals import interval
+from pruning_core.studies.tables import by_point
 
-MODELS = Path(__file__).parents[2] / "results" / "models"
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "results" / "models"
+POINTS = {"dense": "lenet-300-100-dense", "pruned": "lenet-300-100"}
+"""Of the study training-cost; the networks of the page are those of seed 0."""
+
 TEMPLATE = Path(__file__).with_suffix(".html")
 SCRIPTS = ("digit-networks.js", "draw-a-digit.js")
 
@@ -44,12 +50,14 @@ class Contents(NamedTuple):
     Attributes:
         networks: by name.
         errors: of each on the test set, in percent.
+        over_seeds: mean and interval of the error over ten seeds of the same settings, in words.
         images: the test digits, uint8 of shape (n, 28, 28); those in dispute come last.
         labels: of them.
     """
 
     networks: dict[str, nn.Module]
     errors: dict[str, float]
+    over_seeds: dict[str, str]
     images: Tensor
     labels: list[int]
 
@@ -59,7 +67,9 @@ def contents() -> Contents:
     """Read the networks, try them on the test set, and choose the digits from it."""
     data = load("mnist")
     images, labels = data.eval_images, data.eval_labels
-    networks = {name: load_model(MODELS / f"lenet-300-100-{name}") for name in ("dense", "pruned")}
+    networks = {name: load_model(MODELS / f"lenet-300-100-{name}") for name in POINTS}
+    recorded = by_point(ROOT, "training-cost")
+    seeds = {name: recorded[point]["test_error_percent"] for name, point in POINTS.items()}
     with torch.no_grad():
         dense, pruned = (network(images).argmax(1) for network in networks.values())
     of_each = torch.cat([(labels == digit).nonzero()[:OF_EACH, 0] for digit in range(10)])
@@ -68,6 +78,7 @@ def contents() -> Contents:
     return Contents(
         networks,
         {name: error_percent(network, images, labels) for name, network in networks.items()},
+        {name: f"{interval(errors)} %" for name, errors in seeds.items()},
         (255 * images[chosen, 0]).round().to(torch.uint8),
         labels[chosen].tolist(),
     )
@@ -77,7 +88,7 @@ class DrawADigit(SphinxDirective):
     """The paper, the answers and the buttons, from ``draw_a_digit.html``."""
 
     def run(self) -> list[nodes.Node]:
-        for path in (TEMPLATE, *MODELS.rglob("*.*")):
+        for path in (TEMPLATE, ROOT / "results" / "training-cost.csv", *MODELS.rglob("*.*")):
             self.env.note_dependency(str(path))
         digits = list(enumerate(contents().labels))
         page = Environment(trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -101,6 +112,7 @@ def panel(name: str) -> dict[str, Any]:
         "weights": count_weights(network),
         "macs": count_macs(network, example),
         "error": contents().errors[name],
+        "over_seeds": contents().over_seeds[name],
         "pixels": len(pixels(network)),
         "shares": shares,
         "picture": picture(example[0, 0], pixels(network)),

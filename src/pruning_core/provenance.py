@@ -12,9 +12,14 @@ import torch
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, of what the numbers depend on, and the commit of this package."""
+    """Of Python, of what the numbers depend on, and the commit of this package.
+
+    ``cpu`` is the widest vector instructions that torch uses here ("AVX2", "AVX512", ...): with
+    others it takes sums in another order, and the same seed ends in another network.
+    """
     installed = {name: version(name) for name in ("pruning-core", "torch", "torch-pruning")}
-    return {"python": platform.python_version(), **installed, "commit": commit()}
+    cpu = torch.backends.cpu.get_cpu_capability()
+    return {"python": platform.python_version(), **installed, "cpu": cpu, "commit": commit()}
 
 
 def device_name(device: torch.device) -> str:

@@ -31,6 +31,11 @@ def add_study(commands: argparse._SubParsersAction[Any]) -> None:
     action.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the same folder"
     )
+    action.add_argument(
+        "--again",
+        metavar="POINT",
+        help="first take the recorded runs of this point out of results/, and train them anew",
+    )
     _action(actions, "status", "how far each point is", _status, named=True)
     _action(actions, "show", "mean and 95 %% interval of each point", _show, named=True)
 
@@ -44,7 +49,18 @@ def add_ledger(commands: argparse._SubParsersAction[Any]) -> None:
         "the published numbers.",
     )
     ledger.set_defaults(run=_ledger)
-    ledger.add_argument("--json", action="store_true", help="for programs")
+    ledger.add_argument("--json", action="store_true", help="everything, for programs")
+    ledger.add_argument(
+        "--verbose", action="store_true", help="every condition of each claim, and its note"
+    )
+    ledger.add_argument(
+        "--source",
+        choices=("abstract", "target", "baseline", "question"),
+        help="only the claims that come from there",
+    )
+    ledger.add_argument(
+        "--published", action="store_true", help="published results beside ours, in place of claims"
+    )
     _add_root(ledger)
 
 
@@ -92,14 +108,20 @@ def _list(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger
-    from pruning_core.studies.execution import run_study
+    from pruning_core.studies.execution import run_study, start_over
+    from pruning_core.studies.ledger_text import as_text
 
     study = _study(options)
+    if options.again is not None:
+        forgotten = start_over(study, options.root, options.again)
+        print(
+            f"{options.again}: {forgotten} recorded before, trained again; git has what they found"
+        )
     run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
     _show(options)
     claims = ledger.decided(options.root, {study.name})
     if claims:
-        print(f"\n{ledger.as_text(claims)}")
+        print(f"\n{as_text(claims, verbose=True)}")
     return 0
 
 
@@ -137,15 +159,22 @@ def _show(options: argparse.Namespace) -> int:
 
 def _ledger(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger, published
+    from pruning_core.studies.ledger_text import as_text
 
-    claims = ledger.decided(options.root)
-    rows = published.compared(options.root)
-    if options.json:
-        print(json.dumps({"claims": claims, "published": rows}, indent=2, ensure_ascii=False))
+    if options.published:
+        print(published.as_text(published.compared(options.root)))
         return 0
-    print(ledger.as_text(claims))
-    print()
-    print(published.as_text(rows))
+    abstracts = ledger.abstracts(options.root)
+    claims = ledger.decided(options.root)
+    if options.source is not None:
+        claims = [claim for claim in claims if claim["source"] == options.source]
+        abstracts = abstracts if options.source == "abstract" else []
+    if options.json:
+        found = {"abstracts": abstracts, "claims": claims}
+        found["published"] = published.compared(options.root)
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    print(as_text(claims, abstracts, verbose=options.verbose))
     return 0
 
 

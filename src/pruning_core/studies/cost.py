@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.records import multiply_accumulates
+from pruning_core.studies.tables import setting
 
 _DENSE = {"lenet-300-100": (784, 300, 100), "lenet-5": (20, 50, 800, 500)}
 
@@ -104,3 +106,28 @@ def departures(epochs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
+
+
+def work_and_error(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each network cost to train, and its error: means over the seeds.
+
+    Args:
+        rows: of :func:`pruning_core.studies.tables.runs`, of dense and of Bernoulli runs, of one or
+            several studies; a run that comes twice counts once.
+
+    Returns:
+        A row for each model, method, price of the first gate in nats (NaN for dense networks) and
+        number of epochs, in this order: ``work``, in epochs of the dense network; ``error`` in
+        percent with the ends ``low`` and ``high`` of its 95 % t interval; and ``n``.
+    """
+    rows = rows.drop_duplicates("run")
+    rows = rows.assign(
+        price=setting(rows, "log_gamma").astype(float).where(rows["method"] != "dense"),
+        work=rows["training_macs_percent"] / 100 * rows["epochs"],
+    )
+    kind, found = ["model", "method", "price", "epochs"], []
+    for names, runs in rows.groupby(kind, dropna=False):
+        error, low, high = mean_interval(runs["test_error_percent"].to_numpy())
+        measured = {"work": runs["work"].mean(), "error": error, "low": low, "high": high}
+        found.append({**dict(zip(kind, names, strict=True)), **measured, "n": len(runs)})
+    return pd.DataFrame(found, columns=[*kind, "work", "error", "low", "high", "n"])

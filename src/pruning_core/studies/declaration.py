@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ from pruning_core.methods import METHOD_SETTINGS, METHODS
 from pruning_core.settings import Settings, recommended
 
 _KEYS = {"title", "seeds", "dataset", "split", "settings", "grid", "points"}
+_OTHERS = {"claims", "abstracts"}
 _DEFAULTS = {f.name: f.default for f in fields(Settings)}
 
 
@@ -92,11 +93,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and the runs that answer it."""
+    """A question, and the runs that answer it.
+
+    Attributes:
+        name: that of its file.
+        title: what it asks.
+        runs: of all points and seeds.
+        labels: by point, what readers call it.
+    """
 
     name: str
     title: str
     runs: tuple[Run, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def points(self) -> list[str]:
@@ -106,8 +115,7 @@ class Study:
 
 def names(folder: Path) -> list[str]:
     """Of all studies declared in a folder."""
-    found = (path for path in sorted(folder.glob("*.toml")) if path.stem != "claims")
-    return [path.stem for path in found]
+    return [path.stem for path in sorted(folder.glob("*.toml")) if path.stem not in _OTHERS]
 
 
 def load_study(name: str, folder: Path) -> Study:
@@ -117,7 +125,8 @@ def load_study(name: str, folder: Path) -> Study:
     "test" if left out; ``[settings]`` of every run, as far as they differ from those recommended
     for the model and the method; ``[points.NAME]``, settings by name; ``[grid]``, a list of values
     for each of some settings, whose combinations are points, of every named one if there are any.
-    ``seeds`` and ``grid`` within a point are for that one alone.
+    ``seeds`` and ``grid`` within a point are for that one alone, and so is ``label``, what readers
+    call it, with settings of the point in braces; a point without one is called by its name.
 
     Raises:
         StudyError: if there is no such study, or it declares what does not exist.
@@ -131,7 +140,7 @@ def load_study(name: str, folder: Path) -> Study:
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from error
     try:
-        return Study(name, declared["title"], tuple(_runs(declared)))
+        return Study(name, declared["title"], tuple(_runs(declared)), _labels(declared))
     except KeyError as error:
         raise StudyError(f"{path} lacks {error}") from error
     except (TypeError, ValueError) as error:
@@ -147,6 +156,7 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
     for point, settings in _points(declared):
         changes = {"seeds": declared["seeds"]} | settings
         seeds = changes.pop("seeds")
+        changes.pop("label", None)
         if not isinstance(seeds, int) or seeds < 1:
             raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
         model, method = changes.pop("model", None), changes.pop("method", None)
@@ -158,6 +168,14 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
         full = recommended(model, method, **values)
         for seed in range(seeds):
             yield Run(point, replace(full, seed=seed), declared.get("dataset", "mnist"), split)
+
+
+def _labels(declared: Mapping[str, Any]) -> dict[str, str]:
+    """By point, its label with the settings that it names filled in."""
+    return {
+        point: str(settings.get("label", point)).format_map(settings)
+        for point, settings in _points(declared)
+    }
 
 
 def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from pruning_core.data import Dataset, load
 from pruning_core.export import make_writable
 from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.studies.declaration import Run, Study, StudyError
-from pruning_core.studies.records import adopt, record, table
+from pruning_core.studies.records import adopt, forget, record, table
 
 Finding = tuple[str, dict[str, Any], list[dict[str, Any]]]
 """Key, summary and trajectory of a finished run."""
@@ -79,6 +79,23 @@ def run_study(
             if missing:
                 # Another process is at them.
                 time.sleep(1)
+
+
+def start_over(study: Study, root: Path, point: str) -> int:
+    """Forget the runs of a point, so that :func:`run_study` trains them anew.
+
+    Returns:
+        How many were recorded.
+
+    Raises:
+        StudyError: if the study has no such point.
+    """
+    with _recording(study, root):
+        forgotten = forget(study, root / "results", point)
+    for run in study.runs:
+        if run.point == point:
+            shutil.rmtree(root / "runs" / run.key, ignore_errors=True)
+    return forgotten
 
 
 def unfinished(study: Study, root: Path) -> list[Run]:
@@ -145,6 +162,7 @@ def _keep(study: Study, root: Path, finding: Finding) -> None:
 
 def _recording(study: Study, root: Path) -> AbstractContextManager[bool]:
     """One process at a time writes the files of a study."""
+    (root / "runs").mkdir(parents=True, exist_ok=True)
     return _locked(root / "runs" / f"{study.name}.lock", wait=True)
 
 

@@ -26,6 +26,32 @@ def mean_interval(sample: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def relative_rises(values: ArrayLike, base: ArrayLike) -> np.ndarray:
+    """Numbers whose mean is the ratio of two means minus 1, and which scatter as that does.
+
+    The ratio R of the means of paired values a and b has, to first order, the error of the mean of
+    (a − R b) / (mean of b); so an interval of the mean of R − 1 + (a − R b) / (mean of b) is one of
+    R − 1 (equation eq-robustness-relative).
+
+    Args:
+        values: a, of each seed; shape (n,).
+        base: b, of the same seeds; shape (n,).
+    """
+    a, b = np.asarray(values, dtype=float), np.asarray(base, dtype=float)
+    ratio = a.mean() / b.mean()
+    return ratio - 1 + (a - ratio * b) / b.mean()
+
+
+def difference_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, float, float]:
+    """Mean of the first minus that of the second, and the ends of Welch's 95 % t interval.
+
+    For samples that are not paired, each of at least two values.
+    """
+    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    found = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    return float(one.mean() - other.mean()), float(found.low), float(found.high)
+
+
 def estimated(statistic: str, samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
     """A statistic that a condition of the ledger may name, and the ends of its 95 % interval.
 

@@ -1,4 +1,4 @@
-"""The ledger as a page: claims as a list of HTML that needs no style to be read."""
+"""The ledger as a page: HTML that needs no style to be read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pruning_core.studies.conditions import command
+from pruning_core.studies.ledger import SOURCES, VERDICTS
+from pruning_core.studies.ledger_text import SIGNS
 
-def about(claims: Sequence[Mapping[str, Any]], *studies: str) -> list[Mapping[str, Any]]:
-    """Claims, as ``decided`` gives them, whose first condition reads one of these studies."""
-    return [claim for claim in claims if claim["conditions"][0]["studies"][0] in studies]
+Claims = Sequence[Mapping[str, Any]]
+"""As :func:`pruning_core.studies.ledger.decided` gives them."""
+
+_ORIGINS = {
+    "abstract": "the paper's abstract; the numbers are ours",
+    "target": "a target of this project",
+    "baseline": "a check that a baseline is no straw man",
+    "question": "a question of ours",
+}
 
 
-def named(claims: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
-    """Claims, as ``decided`` gives them, by their names.
+def named(claims: Claims, *names: str) -> list[Mapping[str, Any]]:
+    """Claims by their names.
 
     Raises:
         ValueError: if there is no such claim.
@@ -25,29 +34,52 @@ def named(claims: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str,
     return [known[name] for name in names]
 
 
-def as_html(claims: Sequence[Mapping[str, Any]]) -> str:
+def first_screen(abstracts: Sequence[Mapping[str, Any]], claims: Claims) -> str:
+    """The abstracts, sentence by sentence: a table for each, and what was not tested.
+
+    Args:
+        abstracts: of :func:`pruning_core.studies.ledger.abstracts`.
+        claims: those that the abstracts name, and perhaps others.
+    """
+    return "".join(_abstract(abstract, claims) for abstract in abstracts)
+
+
+def folded(claims: Claims) -> str:
+    """All claims, a group for each source that opens at a click."""
+    groups = []
+    for source, title in SOURCES.items():
+        of_source = [claim for claim in claims if claim["source"] == source]
+        verdicts = [claim["verdict"] for claim in of_source]
+        told = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
+        groups.append(
+            f'<details class="ledger-group"><summary>{escape(title)}: {told}</summary>\n'
+            f"{as_html(of_source)}</details>\n"
+        )
+    return "".join(groups)
+
+
+def as_html(claims: Claims) -> str:
     """A list with an item for each claim: verdict, text, source, what was found, and commands."""
     return f'<ol class="ledger" role="list">\n{"".join(map(item, claims))}</ol>'
 
 
 def item(claim: Mapping[str, Any]) -> str:
     """One claim of :func:`as_html`."""
-    verdict = claim["verdict"]
     conditions = claim["conditions"]
     found = "".join(f"<li>{_condition(condition)}</li>" for condition in conditions)
     studies = dict.fromkeys(study for condition in conditions for study in condition["studies"])
-    commands = [f"<code>pruning-core study run {escape(study)}</code>" for study in studies]
+    commands = [f"<code>{escape(command(study))}</code>" for study in studies]
     rows = [
-        ("Source", f"{escape(claim['source'])}; declared {escape(claim['declared'])}"),
-        ("Published", escape(claim["published"])),
+        ("Source", f"{_ORIGINS[claim['source']]}; declared {escape(claim['declared'])}"),
+        ("Published", _text(claim["published"])),
         ("Ours", f"<ul>{found}</ul>"),
+        ("Note", _text(claim["note"])),
         ("Run again", "<br>".join(commands)),
     ]
     described = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows if text)
-    mark = f'<strong class="verdict {verdict.replace(" ", "-")}">{verdict}</strong>'
     return (
-        f'<li id="claim-{claim["name"]}"><p>{mark} {escape(claim["text"])}.</p>'
-        f"<dl>{described}</dl></li>\n"
+        f'<li id="claim-{claim["name"]}"><p>{_verdict(claim["verdict"])} '
+        f"{_text(claim['text'].removesuffix('.'))}.</p><dl>{described}</dl></li>\n"
     )
 
 
@@ -64,8 +96,56 @@ def section(path: Path, heading: str) -> str:
     return rest.split(f"\n{level} ")[0].strip()
 
 
-def _condition(condition: Mapping[str, Any]) -> str:
-    text = f"{escape(condition['said'])}: <b>{escape(condition['found'])}</b>"
+def _abstract(abstract: Mapping[str, Any], claims: Claims) -> str:
+    rows = "".join(_sentence(sentence, claims) for sentence in abstract["sentences"])
+    heads = "".join(
+        f'<th scope="col">{head}</th>' for head in ("Tested by", "Found", "Verdict", "Declared")
+    )
+    title = escape(f"{abstract['method']}: {abstract['paper']}")
+    return (
+        f'<table class="ledger-abstract"><caption>{title}</caption>'
+        f"<thead><tr>{heads}</tr></thead>\n{rows}</table>\n"
+        f"<p><strong>Not tested:</strong> {_text('; '.join(abstract['not_tested']))}.</p>\n"
+    )
+
+
+def _sentence(sentence: Mapping[str, Any], claims: Claims) -> str:
+    rows = [
+        f'<tr><td><a href="#claim-{claim["name"]}">{_text(claim["short"])}</a></td>'
+        f"<td>{_headline(claim['headline'])}</td><td>{_verdict(claim['verdict'])}</td>"
+        f"<td>{escape(claim['declared'].removesuffix(' its runs'))}</td></tr>\n"
+        for claim in named(claims, *sentence.get("claims", ()))
+    ]
+    if "derived" in sentence:
+        chapter = sentence["derived"]
+        note = f"; {_text(sentence['note'])}" if "note" in sentence else ""
+        link = f'<a href="{chapter}.html">{escape(chapter.replace("-", " "))}</a>'
+        rows.append(f'<tr><td colspan="4">no run decides this: {link}{note}</td></tr>\n')
+    says = f'<tr><th colspan="4" scope="rowgroup">{_text(sentence["says"])}</th></tr>\n'
+    return f"<tbody>{says}{''.join(rows)}</tbody>"
+
+
+def _headline(condition: Mapping[str, Any]) -> str:
+    """The number of a claim, marked where its interval reaches across the limit."""
+    text = _text(condition["number"] or condition["found"])
     if condition["clear"] is False:
-        text += ", with an interval that reaches across the limit"
+        return f'{text}<abbr title="the interval reaches across the limit">*</abbr>'
     return text
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    control = "Control, does not count: " if condition["control"] else ""
+    return f"{control}{_text(condition['said'])}: <b>{_text(condition['found'])}</b>"
+
+
+def _verdict(verdict: str) -> str:
+    sign = f'<span aria-hidden="true">{SIGNS[verdict]}</span>'
+    return f'<strong class="verdict {verdict}">{sign} {verdict}</strong>'
+
+
+def _text(text: str) -> str:
+    """With numbers and what follows them kept on one line."""
+    text = escape(text, quote=False)
+    for word in ("%", "×", "points", "seeds", "nats", "epochs", "≤", "≥"):
+        text = text.replace(f" {word}", f"\N{NO-BREAK SPACE}{word}")
+    return text.replace("≤ ", "≤\N{NO-BREAK SPACE}").replace("≥ ", "≥\N{NO-BREAK SPACE}")

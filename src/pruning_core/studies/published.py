@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ OURS = {"structured": ("bernoulli",), "unstructured": ("bernoulli", "halo")}
 SEEDS = 10
 """A point needs as many."""
 
+BASELINE_SEEDS = 3
+"""A baseline of ours needs as many to stand beside a point."""
+
 DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
 """What weights are percent of; a network of another size at the start is not compared."""
 
@@ -29,21 +33,52 @@ CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost
 """
 
 
-_POINT = ["study", "point", "model", "method", "seeds", "macs", "metric"]
-_POINT += ["error", "low", "high", "weights_percent"]
+_TEXT = ("model", "kind", "method", "kept", "error_percent", "reports", "confirmed", "source")
+_NUMBERS = ("weights_percent", "macs", "zeros_percent", "best_percent", "standard_error")
+
+_POINT = ["study", "point", "name", "model", "method", "seeds", "macs", "metric"]
+_POINT += ["error", "low", "high", "best", "weights_percent"]
+
+_RIVAL = ["name", "ours", "kind", "weights_percent", "macs", "error_percent", "digits", "n"]
+
+_REMOVING_UNITS = ("group-lasso", "l0")
 
 
 def load_published(root: Path) -> pd.DataFrame:
     """``studies/published.csv``: a row for each published result, with its size and its error.
 
+    ``weights_percent`` are weights left, of unstructured rows computed from their zeros. ``macs``
+    are multiply-accumulates of a forward pass, a bias counted as one, as in ``results/``.
+    ``error_percent`` is printed at the ``source`` with as many decimals as ``digits`` says. It is
+    the final one, or the best ever observed, or unknown to be either, as ``reports`` says:
+    "final", "best" or "". ``best_percent`` is the best ever observed, where that is known.
+
     Raises:
-        StudyError: if it cannot be read.
+        StudyError: if it cannot be read, or if a confirmed row does not name its source.
     """
     path = root / "studies" / "published.csv"
     try:
-        return pd.read_csv(path)
+        rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from error
+    if missing := {*_TEXT, *_NUMBERS} - set(rows.columns):
+        raise StudyError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    rows = rows.fillna({"source": "", "reports": ""})
+    error = rows["error_percent"].astype(float)
+    rows = rows.assign(
+        weights_percent=rows["weights_percent"].fillna((100 - rows["zeros_percent"]).round(6)),
+        error_percent=error,
+        digits=rows["error_percent"].str.partition(".")[2].str.len(),
+        best_percent=rows["best_percent"].fillna(error.where(rows["reports"] == "best")),
+    )
+    for row in rows.to_dict("records"):
+        if row["confirmed"] == "yes" and not row["source"].strip():
+            raise StudyError(
+                f"{path}: {row['method']} on {row['model']}, {row['error_percent']:g} % at "
+                f"{row['weights_percent']:g} % of the weights, is confirmed without a source; say "
+                "where it was read, or that it is not confirmed"
+            )
+    return rows
 
 
 def operating_points(root: Path) -> pd.DataFrame:
@@ -51,45 +86,85 @@ def operating_points(root: Path) -> pd.DataFrame:
 
     Points that started from a network of another size are left out, and so are the studies in
     :data:`CONTROLS`. Weights that were cut at a threshold without further training are points too:
-    those of HALO's curve.
+    those of HALO's curve. ``name`` is the label of a point, for readers; ``best`` the mean of the
+    best errors of any epoch, NaN for what was cut.
     """
-    points = []
-    studies = [load_study(name, root / "studies") for name in names(root / "studies")]
-    studies = [study for study in studies if study.name not in CONTROLS]
-    seen = set()
-    # The largest first, to name a point that several studies share.
-    for study in sorted(studies, key=lambda study: -len(study.points)):
-        rows = measures(table(study, root / "results"))
-        if not len(rows):
-            continue
-        rows = rows.loc[
-            (rows["split"] == "test")
-            & (rows["dataset"] == "mnist")
-            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS.__getitem__))
-        ]
-        for point, runs in rows.groupby("point", sort=False):
-            key = tuple(runs["run"])
-            if len(runs) < SEEDS or key in seen:
-                continue
-            seen.add(key)
-            common = {
-                "study": study.name,
-                "point": str(point),
-                "model": runs["model"].iloc[0],
-                "method": runs["method"].iloc[0],
-                "seeds": len(runs),
-                "macs": runs["macs"].mean(),
-            }
-            sizes = {"test_error_percent": float(runs["weights_percent"].mean())}
-            for column in runs.dropna(axis="columns").columns:
-                zeros = str(column).removeprefix("error_at_")
-                if zeros != column and (kept := 100 - float(zeros)) < sizes["test_error_percent"]:
-                    sizes[column] = kept
-            for column, weights in sizes.items():
-                error, low, high = mean_interval(np.asarray(runs[column]))
-                found = {"error": error, "low": low, "high": high, "weights_percent": weights}
-                points.append(common | {"metric": column} | found)
-    return pd.DataFrame(points, columns=_POINT)
+    return _points(root, set(names(root / "studies")) - CONTROLS, SEEDS)
+
+
+def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
+    """All results that a point of ours has to stand beside, both published and our own baselines.
+
+    Args:
+        root: folder of ``studies/`` and ``results/``.
+        model: "lenet-300-100" or "lenet-5".
+        kind: "structured", for points with fewer units, or "unstructured", for points with fewer
+            weights, which stand beside structured results too.
+
+    Returns:
+        A row for each: its ``name``; whether it is of ``ours``; its ``kind``; ``weights_percent``
+        left and ``macs`` (NaN where unknown); ``error_percent``, the published one or the mean of
+        the final ones, and with how many decimals it is printed (``digits``; ours are not rounded);
+        and ``n``, the seeds of ours (NaN for published ones). Rows that are not confirmed, points
+        of ours with fewer than :data:`BASELINE_SEEDS` seeds, and cuts of them that another baseline
+        dominates are left out.
+
+    Raises:
+        StudyError: if ``studies/published.csv`` cannot be read.
+    """
+    theirs = load_published(root)
+    kinds = ["structured"] if kind == "structured" else ["structured", "unstructured"]
+    theirs = theirs.loc[
+        (theirs["model"] == model) & theirs["kind"].isin(kinds) & (theirs["confirmed"] == "yes")
+    ].drop_duplicates(["method", "weights_percent"])  # the dense network is of both kinds
+    several = theirs["method"].duplicated(keep=False)
+    size = theirs["weights_percent"].map("{:.3g}".format).astype(str)
+    theirs = theirs.assign(
+        name=theirs["method"].where(~several, theirs["method"] + " at " + size + " %"),
+        ours=False,
+        n=np.nan,
+    )
+    ours = _points(root, {f"baselines-{model}"} & set(names(root / "studies")), BASELINE_SEEDS)
+    ours = ours.loc[~ours["method"].isin([*OURS["unstructured"], "dense"])]
+    whole = ours["metric"] == "test_error_percent"
+    first = undominated(ours[["weights_percent", "macs", "error"]].to_numpy(dtype=float))
+    removing = whole & ours["method"].isin(_REMOVING_UNITS)
+    ours = ours.rename(columns={"error": "error_percent", "seeds": "n"}).assign(
+        name=ours["name"] + ", ours",
+        ours=True,
+        kind=np.where(removing, "structured", "unstructured"),
+        digits=9,
+    )
+    ours = ours.loc[(whole | first) & ours["kind"].isin(kinds)]
+    both = [rows[_RIVAL] for rows in (theirs, ours) if len(rows)]
+    return pd.concat(both, ignore_index=True) if both else pd.DataFrame(columns=_RIVAL)
+
+
+def dominance(
+    points: pd.DataFrame, beside: pd.DataFrame, size: str = "weights_percent"
+) -> pd.DataFrame:
+    """Which rivals dominate each of our points, and which it dominates (def-field-dominance).
+
+    A published error is known to the digits that are printed: beside it an error of ours counts as
+    it is, or as rounded to these, whichever is larger.
+
+    Args:
+        points: as :func:`operating_points` has them.
+        beside: as :func:`rivals` has them; those of unknown size are left out.
+        size: "weights_percent" or "macs".
+
+    Returns:
+        The points, with the lists of names ``dominated_by`` and ``dominates``.
+    """
+    beside = beside.dropna(subset=size)
+    theirs = beside[[size, "error_percent"]].to_numpy(dtype=float)
+    found: dict[str, list[list[str]]] = {"dominated_by": [], "dominates": []}
+    for row in points.to_dict("records"):
+        counted = [max(row["error"], round(row["error"], d)) for d in beside["digits"]]
+        ours = np.column_stack([np.full(len(theirs), float(row[size])), counted])
+        for side, (one, other) in zip(found, ((theirs, ours), (ours, theirs)), strict=True):
+            found[side].append(list(beside["name"][_dominates(one, other)]))
+    return points.assign(**found)
 
 
 def compared(root: Path) -> list[dict[str, Any]]:
@@ -97,7 +172,7 @@ def compared(root: Path) -> list[dict[str, Any]]:
 
     Small is meant by weights; and, for structured rows that tell them, by multiply-accumulates too.
     The point named is the most accurate of those that are small enough; where there is none, both
-    it and the verdict are None.
+    it and the verdict are None. Its ``best`` error of any epoch stands beside ``best_percent``.
     """
     ours = operating_points(root)
     return [
@@ -119,28 +194,33 @@ def undominated(points: np.ndarray) -> np.ndarray:
     Returns:
         bool, shape (n,).
     """
-    one, other = points[:, None], points[None, :]
-    dominates = (one <= other).all(-1) & (one < other).any(-1)
-    return np.logical_not(dominates.any(axis=0))
+    return np.logical_not(_dominates(points[:, None], points[None, :]).any(axis=0))
 
 
 def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """What :func:`compared` found, for a page: a row for each published result."""
+    """What :func:`compared` found, for a page: a row for each published result.
+
+    What decides comes first. A standard error stands in brackets, and the best errors of any epoch
+    only where the published one is known.
+    """
     found = []
     for row in rows:
-        name = row["method"] + (", recalled" if row["confirmed"] == "no" else "")
-        verdict = {"met": _said(row["as_good"])}
+        met, ours = _said(row["as_good"]), row["point"] is not None
+        half = (row["high"] - row["low"]) / 2 if ours else 0
+        shown = {
+            "": row["method"] + (", recalled" if row["confirmed"] == "no" else ""),
+            "met": met,
+            "our error, %": f"{row['error']:.2f} ± {half:.2f}" if ours else "",
+            "its error, %": _printed(row),
+            "our weights, %": f"{row['weights']:.2f}" if ours else "",
+            "its weights, %": f"{row['weights_percent']:.3g}",
+        }
         if "by_macs" in row:
-            verdict["by MACs"] = _said(row["by_macs"])
-        ours = {}
-        if row["point"] is not None:
-            half = (row["high"] - row["low"]) / 2
-            ours = {
-                "our error, %": f"{row['error']:.2f} ± {half:.2f}",
-                "our weights, %": f"{row['weights']:.2f}",
-            }
-        size, error = f"{_weights(row):.3g}", f"{row['error_percent']:.2f}"
-        found.append({"": name} | verdict | {"weights, %": size, "error, %": error} | ours)
+            shown["met by MACs"] = _said(row["by_macs"])
+        if row["best_percent"] is not None:
+            shown["our best, %"] = f"{row['best']:.2f}" if row.get("best") else ""
+            shown["its best, %"] = f"{row['best_percent']:.{row['digits']}f}"
+        found.append(shown)
     return pd.DataFrame(found).set_index("").fillna("").rename_axis(None)
 
 
@@ -149,27 +229,79 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     head = "ours at most as large: error % [95 % interval], weights %"
     lines = [f"{'published':36}{'weights %':>10}{'error %':>9}  {head}"]
     for row in rows:
-        weights = _weights(row)
-        name = f"{row['model']} {row['method']}"
-        line = f"{name:36}{weights:10.2f}{row['error_percent']:9.2f}  "
+        name, error = f"{row['model']} {row['method']}", _printed(row).split(" ")[0]
+        line = f"{name:36}{row['weights_percent']:10.2f}{error:>9}  "
         if row["point"] is None:
             lines.append(f"{line}no point is as small")
             continue
         macs = f", by MACs {_said(row['by_macs'])}" if "by_macs" in row else ""
+        best = ""
+        if None not in (row["best"], row["best_percent"]):
+            theirs = f"{row['best_percent']:.{row['digits']}f}"
+            best = f"; best ever {row['best']:.2f} beside {theirs}"
         lines.append(
             f"{line}{_said(row['as_good'])}{macs}: "
             f"{row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "
-            f"{row['weights']:.2f} ({row['study']}, {row['point']})"
+            f"{row['weights']:.2f} ({row['study']}, {row['point']}){best}"
         )
     return "\n".join(lines)
 
 
+def _points(root: Path, studies: Iterable[str], least: int) -> pd.DataFrame:
+    """The points of these studies that have at least so many seeds."""
+    points = []
+    seen = set()
+    declared = [load_study(name, root / "studies") for name in sorted(studies)]
+    # The largest first, to name a point that several studies share.
+    for study in sorted(declared, key=lambda study: -len(study.points)):
+        rows = measures(table(study, root / "results"))
+        if not len(rows):
+            continue
+        rows = rows.loc[
+            (rows["split"] == "test")
+            & (rows["dataset"] == "mnist")
+            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS.__getitem__))
+        ]
+        for point, runs in rows.groupby("point", sort=False):
+            key = tuple(runs["run"])
+            if len(runs) < least or key in seen:
+                continue
+            seen.add(key)
+            common = {
+                "study": study.name,
+                "point": str(point),
+                "model": runs["model"].iloc[0],
+                "method": runs["method"].iloc[0],
+                "seeds": len(runs),
+                "macs": runs["macs"].mean(),
+            }
+            sizes = {"test_error_percent": float(runs["weights_percent"].mean())}
+            for column in runs.dropna(axis="columns").columns:
+                zeros = str(column).removeprefix("error_at_")
+                if zeros != column and (kept := 100 - float(zeros)) < sizes["test_error_percent"]:
+                    sizes[column] = kept
+            for column, weights in sizes.items():
+                error, low, high = mean_interval(np.asarray(runs[column]))
+                found: dict[str, Any] = {"error": error, "low": low, "high": high}
+                found["weights_percent"] = weights
+                whole = column == "test_error_percent"
+                found["best"] = runs["best_test_error_percent"].mean() if whole else np.nan
+                cut = "" if whole else f", cut to {column.removeprefix('error_at_')} % zeros"
+                found["name"] = study.labels.get(str(point), str(point)) + cut
+                points.append(common | {"metric": column} | found)
+    return pd.DataFrame(points, columns=_POINT)
+
+
+def _dominates(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether each of the first is nowhere larger than the second, and somewhere smaller."""
+    return np.logical_and((one <= other).all(-1), (one < other).any(-1))
+
+
 def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
-    limit = _weights(row) if size == "weights_percent" else row[size]
     fit = ours.loc[
         (ours["model"] == row["model"])
         & ours["method"].isin(OURS[row["kind"]])
-        & (ours[size] <= limit)
+        & (ours[size] <= row[size])
     ]
     if not len(fit):
         return {"as_good": None, "study": None, "point": None}
@@ -180,7 +312,7 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
         "point": best["point"],
         "metric": best["metric"],
         "weights": float(best["weights_percent"]),
-        **{name: float(best[name]) for name in ("error", "low", "high")},
+        **{name: _plain(float(best[name])) for name in ("error", "low", "high", "best")},
     }
 
 
@@ -188,11 +320,10 @@ def _said(verdict: bool | None) -> str:
     return "–" if verdict is None else "yes" if verdict else "no"
 
 
-def _weights(row: dict[str, Any]) -> float:
-    """Weights kept, in percent."""
-    if row["kind"] == "structured":
-        return float(row["weights_percent"])
-    return 100 - float(row["zeros_percent"])
+def _printed(row: dict[str, Any]) -> str:
+    """A published error as it is printed, with its standard error."""
+    error = f"{row['error_percent']:.{row['digits']}f}"
+    return error if row["standard_error"] is None else f"{error} ({row['standard_error']:g})"
 
 
 def _plain(value: Any) -> Any:

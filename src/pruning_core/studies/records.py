@@ -26,7 +26,7 @@ _MEASURED = (
     "seconds",
 )
 _CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
-_VERSIONS = ("pruning-core", "torch", "torch-pruning", "commit")
+_VERSIONS = ("pruning-core", "torch", "torch-pruning", "cpu", "commit")
 _NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")
 
 
@@ -46,12 +46,21 @@ def table(study: Study, results: Path) -> pd.DataFrame:
 
 
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
-    """A study's table with shares in percent beside the counts."""
+    """A study's table with shares in percent beside the counts.
+
+    ``departure_percent`` is the mean moment at which multiply-accumulates left, in percent of the
+    training (equation eq-cost-departure, solved for it).
+    """
     if not len(rows):
         return rows
+    start = [_macs_at_the_start(json.loads(settings)) for settings in rows["settings"]]
+    end = [multiply_accumulates([int(n) for n in a.split("-")]) for a in rows["architecture"]]
+    gone = 100 - 100 * np.divide(end, start)
+    saved = 100 - rows["training_macs_percent"]
     added = {
         "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
         "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
+        "departure_percent": 100 - 100 * saved / np.where(gone > 0, gone, np.nan),
     }
     if "undecided" in rows:
         added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
@@ -93,14 +102,35 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
 
 def adopt(study: Study, results: Path) -> None:
     """Take over what other studies have recorded of the runs that this one lacks."""
-    missing = {run.key for run in study.runs} - set(table(study, results)["run"])
+    recorded = set(table(study, results)["run"])
+    missing = [run.key for run in study.runs if run.key not in recorded]
     for path in sorted(results.glob("*.parquet")):
         rows = _rows(path.with_suffix(".csv"))
         rows = rows.loc[rows["run"].isin(missing)]
         if len(rows):
             epochs = _epochs(path)
             _add(study, results, rows, epochs.loc[epochs["run"].isin(rows["run"])])
-            missing -= set(rows["run"])
+            missing = [key for key in missing if key not in set(rows["run"])]
+
+
+def forget(study: Study, results: Path, point: str) -> int:
+    """Take the recorded runs of a point out of the files of all studies, to be trained again.
+
+    Returns:
+        How many of this study there were.
+
+    Raises:
+        StudyError: if the study has no such point.
+    """
+    if point not in study.points:
+        raise StudyError(f"{study.name} has no point {point!r}; it has {', '.join(study.points)}")
+    keys = [run.key for run in study.runs if run.point == point]
+    recorded = len(table(study, results).query("run in @keys"))
+    for path in results.glob("*.parquet"):
+        rows, epochs = _rows(path.with_suffix(".csv")), _epochs(path)
+        if set(keys) & set(rows["run"]):
+            _write(path, rows.loc[~rows["run"].isin(keys)], epochs.loc[~epochs["run"].isin(keys)])
+    return recorded
 
 
 def row(
@@ -160,17 +190,29 @@ def multiply_accumulates(architecture: Sequence[int]) -> int:
     return convolutions + features * hidden + 10 * hidden
 
 
+def _macs_at_the_start(settings: Mapping[str, Any]) -> int:
+    """Multiply-accumulates of the network that a run started from."""
+    if settings["model"] == "lenet-300-100":
+        return multiply_accumulates([784, *(settings.get("hidden") or (300, 100))])
+    filters, more, hidden = settings.get("hidden") or (20, 50, 500)
+    return multiply_accumulates([filters, more, 16 * more, hidden])
+
+
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
     """Write both files of a study with these rows among the others."""
     results.mkdir(parents=True, exist_ok=True)
     keys = [run.key for run in study.runs]
-    csv, parquet = (results / f"{study.name}.{ending}" for ending in ("csv", "parquet"))
-    rows = _joined(_rows(csv), rows, keys)
-    epochs = _joined(_epochs(parquet), epochs, keys)
+    path = results / f"{study.name}.parquet"
+    before = _rows(path.with_suffix(".csv")), _epochs(path)
+    _write(path, _joined(before[0], rows, keys), _joined(before[1], epochs, keys))
+
+
+def _write(path: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Both files of a study, whose trajectories are at ``path``."""
     buffer = io.BytesIO()
     epochs.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(parquet, buffer.getvalue())
-    write_atomically(csv, rows.to_csv(index=False).encode())
+    write_atomically(path, buffer.getvalue())
+    write_atomically(path.with_suffix(".csv"), rows.to_csv(index=False).encode())
 
 
 def _rows(path: Path) -> pd.DataFrame:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from pruning_core.settings import Settings
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import load_study, names
-from pruning_core.studies.intervals import interval
+from pruning_core.studies.intervals import interval, mean_interval
 from pruning_core.studies.records import measures, table, trajectories
 
 
@@ -22,6 +25,73 @@ def runs(root: Path, study: str) -> pd.DataFrame:
 def by_point(root: Path, study: str) -> dict[str, pd.DataFrame]:
     """The recorded runs of each point of a study; points without any are left out."""
     return {str(point): rows for point, rows in runs(root, study).groupby("point", sort=False)}
+
+
+def by_label(
+    root: Path, study: str, without: Sequence[str] = (), ending: str = ""
+) -> dict[str, pd.DataFrame]:
+    """As :func:`by_point`, by what readers call the points.
+
+    Args:
+        root: folder of ``studies/`` and ``results/``.
+        study: its name.
+        without: points that are left out.
+        ending: of a label, taken off it.
+    """
+    labels = load_study(study, root / "studies").labels
+    found = by_point(root, study)
+    return {
+        labels[point].removesuffix(ending): rows
+        for point, rows in found.items()
+        if point not in without
+    }
+
+
+def at(rows: pd.DataFrame, point: str, column: str) -> pd.Series:
+    """What was measured at a point, by seed; empty if nothing is recorded.
+
+    The difference of two is paired: the same seed is the same data order.
+
+    Args:
+        rows: of :func:`runs`.
+        point: its name.
+        column: what was measured.
+    """
+    own = rows.loc[rows["point"] == point]
+    if column not in own or not len(own):
+        return pd.Series(dtype=float)
+    return pd.Series(own.set_index("seed")[column]).dropna()
+
+
+def said(values: pd.Series, unit: str = "%", digits: int = 2) -> str:
+    """Mean ± half the width of its 95 % t interval with the unit, for a sentence.
+
+    The number of seeds is told where it is not ten, and "not recorded yet" where there are none.
+    """
+    measured = values.dropna()
+    if not len(measured):
+        return "(not recorded yet)"
+    text = interval(measured, digits).replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
+    seeds = "" if len(measured) == 10 else f" (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{len(measured)})"
+    return f"{text}\N{NO-BREAK SPACE}{unit}".rstrip() + seeds
+
+
+def side(differences: pd.Series) -> str:
+    """Where the whole 95 % t interval of differences lies: "below", "above", "open", "–"."""
+    if not len(differences):
+        return "–"
+    _, low, high = mean_interval(differences.to_numpy(dtype=float))
+    return "below" if high < 0 else "above" if low > 0 else "open"
+
+
+def setting(rows: pd.DataFrame, name: str) -> pd.Series:
+    """What a setting was in each run, its default if the run is older; of a tuple, the first."""
+
+    def read(settings: str) -> Any:
+        value = getattr(Settings.from_json(json.loads(settings)), name)
+        return value[0] if isinstance(value, tuple) else value
+
+    return rows["settings"].map(read)
 
 
 def epochs(root: Path, study: str) -> pd.DataFrame:
@@ -61,7 +131,7 @@ def progress(root: Path) -> pd.DataFrame:
 
 
 def summary(
-    rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]], by: str = "point"
+    rows: pd.DataFrame, columns: Mapping[str, tuple[str, int]], by: str | list[str] = "point"
 ) -> pd.DataFrame:
     """Mean ± half the width of the 95 % t interval of each point, and n, the number of seeds.
 
@@ -70,7 +140,7 @@ def summary(
     Args:
         rows: of :func:`runs`.
         columns: by heading, the column and its digits.
-        by: what a row of the result stands for.
+        by: what a row of the result stands for; with several columns, each combination.
     """
     found = {
         name: {"n": len(group)}
@@ -104,6 +174,33 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
     """
     one, two = (rows.set_index("seed")[column] for rows in (first, second))
     return pd.Series(one - two).dropna()
+
+
+def beside_at(ours: pd.DataFrame, others: Mapping[str, pd.DataFrame], share: float) -> pd.DataFrame:
+    """Test error of ours minus that of each other method at a share of zeros, paired by seed.
+
+    Where a method's own share of zeros is smaller, its network was cut to that share.
+
+    Args:
+        ours: rows of a point.
+        others: rows of a method, by its name; those without a curve are left out.
+        share: in percent, one of the curve's.
+
+    Returns:
+        Of each the difference in points, the side of 0 on which its whole interval lies, the zeros
+        that the method has by itself, and n.
+    """
+    column, found = f"error_at_{share:g}", {}
+    for name, rows in others.items():
+        gaps = paired(ours, rows, column)
+        if len(gaps):
+            found[name] = {
+                "ours − its, points": interval(gaps, 3).replace("-", "−"),
+                "interval": side(gaps),
+                "its own zeros, %": f"{rows['zeros_percent'].mean():.1f}",
+                "n": len(gaps),
+            }
+    return pd.DataFrame.from_dict(found, orient="index")
 
 
 def fair_differences(

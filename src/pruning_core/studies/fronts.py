@@ -1,0 +1,70 @@
+"""How a point of ours lies beside the results of others: how much larger, how much worse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+Estimate = tuple[float, float, float]
+"""And the ends of its 95 % interval."""
+
+_RESAMPLES = 2_000
+
+
+def front(rows: pd.DataFrame, others: pd.DataFrame, size: str) -> Estimate:
+    """Mean size, divided by that of the smallest other result that is at least as accurate.
+
+    At most 1 if and only if no other result dominates: is as accurate in less. An error that was
+    printed with so many decimals is compared with ours rounded to as many. Nothing as accurate
+    makes it 0.
+
+    Args:
+        rows: the runs of a point, with ``test_error_percent`` and the size.
+        others: as :func:`pruning_core.studies.published.rivals` gives them.
+        size: a column of both, "weights_percent" or "macs".
+
+    Returns:
+        The estimate from the means over the seeds, and the ends of its 95 % percentile bootstrap
+        interval over the seeds, the other results being as they are.
+    """
+    sizes, errors, digits = (
+        others.dropna(subset=size)[name].to_numpy() for name in (size, "error_percent", "digits")
+    )
+
+    def ratio(own_size: float, own_error: float) -> float:
+        ours = np.array([round(own_error, int(d)) for d in digits])
+        return own_size / float(np.min(sizes[errors <= ours], initial=np.inf))
+
+    return _bootstrapped(ratio, rows[[size, "test_error_percent"]].to_numpy())
+
+
+def lead(rows: pd.DataFrame, others: pd.DataFrame, size: str) -> Estimate:
+    """Mean error, minus that of the most accurate other result that is at most as large.
+
+    Args:
+        rows: the runs of a point, with ``test_error_percent`` and the size.
+        others: as :func:`pruning_core.studies.published.rivals` gives them.
+        size: a column of both, "weights_percent" or "macs".
+
+    Returns:
+        As :func:`front`; in points, and −∞ if nothing is as small.
+    """
+    sizes, errors = (
+        others.dropna(subset=size)[name].to_numpy() for name in (size, "error_percent")
+    )
+
+    def gap(own_size: float, own_error: float) -> float:
+        return own_error - float(np.min(errors[sizes <= own_size], initial=np.inf))
+
+    return _bootstrapped(gap, rows[[size, "test_error_percent"]].to_numpy())
+
+
+def _bootstrapped(place: Callable[[float, float], float], pairs: np.ndarray) -> Estimate:
+    """Of the means of sizes and errors, shape (n, 2): a seed is drawn with both."""
+    draws = np.random.default_rng(0).integers(len(pairs), size=(_RESAMPLES, len(pairs)))
+    places = [place(*means) for means in pairs[draws].mean(axis=1)]
+    # One of the values: infinite ones have no mean.
+    low, high = np.quantile(places, (0.025, 0.975), method="inverted_cdf")
+    return place(*pairs.mean(axis=0)), float(low), float(high)

@@ -1,0 +1,82 @@
+"""What is recorded, held against what it stands for: the networks kept, and runs repeated."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from pruning_core.data import Dataset
+from pruning_core.export import load_model
+from pruning_core.methods import METHODS
+from pruning_core.metrics import architecture, count_nonzero_weights, error_percent
+from pruning_core.provenance import versions
+from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE
+from pruning_core.studies import tables
+
+ROOT = Path(__file__).parents[1]
+NETWORKS = sorted(path.parent for path in (ROOT / "results" / "models").rglob("model.safetensors"))
+
+
+def test_networks_are_kept() -> None:
+    assert [path.name for path in NETWORKS] == ["lenet-300-100-dense", "lenet-300-100-pruned"]
+
+
+@pytest.mark.parametrize("folder", NETWORKS, ids=lambda path: path.name)
+def test_a_network_that_is_kept_is_the_one_of_its_row(folder: Path, mnist: Dataset) -> None:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        run = (file.metadata() or {})["run"]
+    row = tables.every_run(ROOT).drop_duplicates("run").set_index("run").loc[run]
+    network = load_model(folder)
+    assert "-".join(map(str, architecture(network))) == row["architecture"]
+    assert count_nonzero_weights(network) == row["weights_kept"]
+    error = error_percent(network, mnist.eval_images, mnist.eval_labels)
+    assert error == pytest.approx(row["test_error_percent"], abs=1e-4)
+
+
+def test_a_run_has_one_outcome_in_all_studies() -> None:
+    """Where studies share a run, they share its row."""
+    rows = tables.every_run(ROOT).drop(columns=["study", "point"])
+    assert len(rows.drop_duplicates()) == rows["run"].nunique()
+
+
+def test_every_method_has_a_short_run_to_repeat() -> None:
+    assert set(tables.runs(ROOT, "repeat")["method"]) == set(METHODS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recorded_run_repeats_itself(method: str, tmp_path: Path) -> None:
+    """From its recorded command, on the same vector instructions to the last digit.
+
+    On others, rounding differs, and the loss of the first epoch is near instead of equal.
+    """
+    row = tables.runs(ROOT, "repeat").set_index("method").loc[method]
+    # One thread, as in a study: two would take sums in another order.
+    program, *words = str(row["command"]).split()
+    subprocess.run(
+        [Path(sys.executable).with_name(program), *words, "--out", tmp_path / "run"],
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    summary, trajectory = (
+        json.loads((tmp_path / "run" / name).read_text())
+        for name in (SUMMARY_FILE, TRAJECTORY_FILE)
+    )
+    epochs = tables.epochs(ROOT, "repeat")
+    recorded = epochs.loc[epochs["run"] == row["run"]].sort_values("epoch")
+    losses = [epoch["loss"] for epoch in trajectory]
+    if row["cpu"] == versions()["cpu"]:
+        for name in ("test_error_percent", "weights_kept"):
+            assert summary[name] == row[name], name
+        assert losses == recorded["loss"].to_list()
+    assert losses[0] == pytest.approx(recorded["loss"].iloc[0], rel=0.02)
+    assert summary["test_error_percent"] == pytest.approx(row["test_error_percent"], rel=0.25)
+    assert summary["weights_kept"] == pytest.approx(row["weights_kept"], rel=0.05)
+    assert not pd.isna(row["commit"])
