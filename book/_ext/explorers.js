@@ -68,7 +68,7 @@ async function viewOf(spec, values, chart) {
   const { title, $schema, ...shown } = spec; // the page shows the text of the title itself
   shown.params = spec.params.map(({ bind, ...p }) => (bind ? { ...p, value: values[p.name] } : p));
   shown.config = { ...spec.config, font: getComputedStyle(chart).fontFamily };
-  const options = { mode: "vega-lite", actions: false, defaultStyle: false, renderer: "svg", tooltip: false };
+  const options = { mode: "vega-lite", actions: false, defaultStyle: false, renderer: "svg", tooltip: true };
   const { view } = await vegaEmbed(chart, shown, options);
   chart.querySelector("svg").ariaHidden = "true"; // the chart has one description for all of it
   return view;

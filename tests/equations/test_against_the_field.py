@@ -14,7 +14,7 @@ def test_eq_field_staircase() -> None:
     ours = operating_points(ROOT).to_dict("records")
     rows = compared(ROOT)
     for row in rows:
-        size = row["weights_percent"] if row["weights_percent"] else 100 - row["zeros_percent"]
+        size = row["weights_percent"]
         rivals = [
             (point["weights_percent"], point["error"])
             for point in ours

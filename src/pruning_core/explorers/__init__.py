@@ -1,13 +1,10 @@
 """Charts with sliders that need no kernel: Altair, drawn by the book's pages and by JupyterLab."""
 
 from pruning_core.explorers.chart import Explorer
-from pruning_core.explorers.compared import (
-    error_against_size,
-    error_against_zeros,
-    where_starts_end,
-)
+from pruning_core.explorers.compared import error_against_size, error_against_zeros
 from pruning_core.explorers.hyper_prior import hyper_prior
 from pruning_core.explorers.penalties import penalties
+from pruning_core.explorers.starts import where_starts_end
 from pruning_core.explorers.trained import theta_in_motion, which_pixels
 from pruning_core.explorers.unit import life_of_a_unit
 

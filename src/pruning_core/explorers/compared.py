@@ -1,4 +1,4 @@
-"""Explorers of recorded points: error against size, HALO's curve, and where each start ends."""
+"""Explorers of recorded points: error against size, and HALO's curve of error against zeros."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ import pandas as pd
 from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import StudyError
-from pruning_core.studies.intervals import interval, mean_interval
-from pruning_core.studies.published import load_published, operating_points
+from pruning_core.studies.intervals import mean_interval
+from pruning_core.studies.published import load_published, operating_points, undominated
 from pruning_core.studies.tables import runs
 
 KINDS = ("Bernoulli, ours", "HALO, ours", "published", "recalled")
 COLOURS_OF = dict(zip(KINDS, (COLOURS[0], COLOURS[1], "currentColor", "currentColor"), strict=True))
 SHAPES = dict(zip(KINDS, ("circle", "diamond", "square", "square"), strict=True))
-MEASURES = {
-    "test_error_percent": "final test error, %",
-    "pixels": "pixels left",
-    "first": "first hidden layer",
-    "second": "second hidden layer",
-}
 
 
 def error_against_size(root: Path, model: str) -> Explorer:
@@ -46,7 +40,7 @@ def error_against_size(root: Path, model: str) -> Explorer:
     prices = sorted(set(ours["price"]))
     rows = pd.concat([_published(root, model, "structured"), ours])
     told = {
-        f"{price:g}": "; ".join(_told(row) for row in group.to_dict("records"))
+        f"{price:g}": [f"log γ = {price:g} nats:", *map(_told, group.to_dict("records"))]
         for price, group in ours.groupby("price")
     }
     return Explorer(
@@ -55,7 +49,7 @@ def error_against_size(root: Path, model: str) -> Explorer:
             _intervals(),
             *computed(told=json.dumps(told)),
         ),
-        "['log γ = ' + price + ' nats:', told['' + price] + '.']",
+        "told['' + price]",
     )
 
 
@@ -79,8 +73,9 @@ def error_against_zeros(root: Path, model: str) -> Explorer:
         for share, group in curves.groupby("zeros")
     }
     n = curves["seeds"].min()
+    curves = curves.assign(label=_once_a_series(curves, "size"))
     rows = pd.concat([_published(root, model, "unstructured"), curves])
-    chart = _points(rows, "datum.zeros == share", line=True)
+    chart = _points(rows, "datum.zeros == share", cropped=True)
     start = 98.0 if 98.0 in shares else shares[-1]
     return Explorer(
         chart.add_params(
@@ -92,48 +87,7 @@ def error_against_zeros(root: Path, model: str) -> Explorer:
     )
 
 
-def where_starts_end(root: Path) -> Explorer:
-    """Error and architecture of every recorded start, seed by seed; one of them in colour.
-
-    Raises:
-        StudyError: if nothing is recorded.
-    """
-    rows = runs(root, "robustness")
-    if not len(rows):
-        raise StudyError("no run of robustness is recorded yet")
-    sizes = np.array([architecture.split("-") for architecture in rows["architecture"]], dtype=int)
-    rows = rows.assign(pixels=sizes[:, 0], first=sizes[:, 1], second=sizes[:, 2])
-    starts = list(dict.fromkeys(rows["point"]))
-    means, told = [], {}
-    for start in starts:
-        group = rows.loc[rows["point"] == start]
-        label, parts = f"{start}, n = {len(group)}", []
-        for measure, name in MEASURES.items():
-            values = group[measure].to_numpy(dtype=float)
-            mean, low, high = mean_interval(values)
-            digits = 2 if measure == "test_error_percent" else 1
-            unit = " %" if name.endswith("%") else ""
-            parts.append(f"{name.removesuffix(', %')} {interval(values, digits)}{unit}")
-            means.append(
-                {"label": label, "measure": measure, "mean": mean, "low": low, "high": high}
-            )
-        told[start] = [f"{label}: {'; '.join(parts[:2])};", f"{'; '.join(parts[2:])}."]
-    table = pd.DataFrame(means).round(3)
-    size = rows.groupby("point")["point"].transform("size").astype(str)
-    seeds = rows[list(MEASURES)].assign(label=rows["point"] + ", n = " + size).round(3)
-    panels = [
-        _strip(table.loc[table["measure"] == measure].drop(columns="measure"), measure)
-        for measure in MEASURES
-    ]
-    return Explorer(
-        alt.concat(*panels, columns=2, data=inline(seeds)).add_params(
-            choice("start", "start", starts[0], starts), *computed(told=json.dumps(told))
-        ),
-        "told[start]",
-    )
-
-
-# --- points of error and size ---
+_CURVES = {"pixels": "gates on pixels too", "hidden": "hidden units only", "small": "small"}
 
 
 def _ours(root: Path, model: str, method: str) -> pd.DataFrame:
@@ -142,8 +96,13 @@ def _ours(root: Path, model: str, method: str) -> pd.DataFrame:
     points = points.loc[points["metric"] == "test_error_percent"]
     if not len(points):
         raise StudyError(f"no point of {method} on {model} has ten recorded seeds yet")
+    series = points["point"].str.extract(r"([a-z]+)", expand=False)
+    label = _once_a_series(points.assign(series=series), "weights_percent")
     return points.assign(
-        kind=KINDS[0], label="", size=points["weights_percent"], series=points["point"]
+        kind=KINDS[0],
+        label=label.map(_CURVES).fillna(""),
+        size=points["weights_percent"],
+        series=series,
     )
 
 
@@ -158,13 +117,17 @@ def _prices(root: Path, points: pd.DataFrame) -> list[float]:
 
 
 def _published(root: Path, model: str, kind: str) -> pd.DataFrame:
+    """Rows of others; ``first`` are those that no other of them dominates."""
     rows = load_published(root)
     rows = rows.loc[(rows["model"] == model) & (rows["kind"] == kind)]
-    size = rows["weights_percent"].fillna(100 - rows["zeros_percent"])
     known = rows["confirmed"] == "yes"
-    return pd.DataFrame(
-        {"label": rows["method"], "size": size, "error": rows["error_percent"]}
-    ).assign(kind=np.where(known, KINDS[2], KINDS[3]))
+    found = pd.DataFrame(
+        {"label": rows["method"], "size": rows["weights_percent"], "error": rows["error_percent"]}
+    )
+    return found.assign(
+        kind=np.where(known, KINDS[2], KINDS[3]),
+        first=undominated(found[["size", "error"]].to_numpy()),
+    )
 
 
 def _curves(root: Path, model: str) -> pd.DataFrame:
@@ -188,74 +151,98 @@ def _curves(root: Path, model: str) -> pd.DataFrame:
 
 
 def _told(row: dict[str, Any]) -> str:
-    what = str(row["point"]).split(" ")[0]
+    curve = _CURVES.get(row["series"], "")
     return (
-        f"{what} {row['error']:.2f} % [{row['low']:.2f}, {row['high']:.2f}] at"
-        f" {row['size']:.1f} % of the weights, n = {row['seeds']}"
+        f"{row['error']:.2f} % [{row['low']:.2f}, {row['high']:.2f}] at {row['size']:.1f} % of"
+        f" the weights{', ' * bool(curve)}{curve}, n = {row['seeds']}."
     )
+
+
+def _once_a_series(rows: pd.DataFrame, size: str) -> pd.Series:
+    """The name of a series at its largest row, and nothing at the others."""
+    largest = rows.groupby("series")[size].transform("max")
+    return pd.Series(rows["series"]).where(rows[size] == largest, "")
 
 
 def _intervals() -> alt.Parameter:
-    return alt.param(
-        name="intervals", value=False, bind=alt.binding_checkbox(name="95 % intervals")
-    )
+    return alt.param(name="intervals", value=True, bind=alt.binding_checkbox(name="95 % intervals"))
 
 
-def _points(rows: pd.DataFrame, chosen: str, line: bool = False) -> alt.LayerChart | alt.FacetChart:
+_HEIGHT = 320
+_TICKS = {
+    "size": (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100),
+    "error": (0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5),
+}
+
+
+def _points(
+    rows: pd.DataFrame, chosen: str, cropped: bool = False
+) -> alt.LayerChart | alt.FacetChart:
     """Error against size; what is chosen stands out.
 
     Args:
-        rows: ``kind``, ``label``, ``size`` and ``error`` in percent; ``low`` and ``high`` of ours.
+        rows: ``kind``, ``label``, ``size`` and ``error`` in percent; ``first`` of published ones;
+            ``low``, ``high`` and ``series`` of ours, whose points a line joins.
         chosen: Vega expression of what stands out.
-        line: join points of one ``series``.
+        cropped: whether what is far above the published results is left out.
     """
-    kept = [name for name in ("price", "zeros", "series") if name in rows.columns]
-    columns = ["kind", "label", "size", "error", "low", "high", "name_at", *kept]
-    published = rows["kind"].isin(KINDS[2:])
-    rows = rows.assign(name_at="")
-    rows.loc[published, "name_at"] = _sides(rows.loc[published])
+    rows = rows.reset_index(drop=True)
+    theirs = rows["kind"].isin(KINDS[2:])
+    if cropped:
+        rows = rows.loc[theirs | (rows["error"] <= 1.15 * rows.loc[theirs, "error"].max())]
+    frame = {
+        "size": (0.7 * rows["size"].min(), 1.5 * rows["size"].max()),
+        "error": (0.95 * rows[["error", "low"]].min(axis=None), 1.07 * rows["error"].max()),
+    }
+    rows = rows.assign(at=_placed(rows, frame), first=rows["first"].eq(True).astype(int))
+    kept = [name for name in ("price", "zeros") if name in rows.columns]
+    columns = ["kind", "label", "size", "error", "low", "high", "at", "first", "series", *kept]
     table = rows.reindex(columns=columns).round({"size": 3, "error": 3, "low": 3, "high": 3})
-    sizes, errors = rows["size"].to_numpy(), rows["error"].to_numpy()
-    low, high = 0.6 * float(sizes.min()), 1.7 * float(sizes.max())
-    data = alt.Chart(inline(table))
-    heights = np.array([*errors, *rows["high"]], dtype=float)
-    if line:
-        # Curves leave the frame at the top: it is drawn around the published results.
-        worst = 1.4 * float(errors[published.to_numpy()].max())
-        heights = heights[heights <= worst]
-        data = data.transform_filter(f"datum.error <= {worst:.3f}")
-    lowest, highest = float(np.nanmin([*errors, *rows["low"]])), float(np.nanmax(heights))
-    frame = [round(lowest - 0.05, 2), round(highest + 0.05, 2)]
-    ours = data.transform_filter("datum.kind == 'Bernoulli, ours' || datum.kind == 'HALO, ours'")
-    x = alt.X("size:Q", title="weights left, %").scale(type="log", domain=[low, high], nice=False)
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
-    x = x.axis(values=ticks)
-    y = alt.Y("error:Q", title="test error, %").scale(domain=frame)
+    data = alt.Chart()
+    place: dict[str, Any] = {
+        name: channel(f"{field}:Q", title=title)
+        .scale(type="log", domain=[round(end, 3) for end in frame[field]], nice=False, clamp=True)
+        .axis(values=[x for x in _TICKS[field] if frame[field][0] <= x <= frame[field][1]])
+        for name, field, channel, title in (
+            ("x", "size", alt.X, "weights left, %"),
+            ("y", "error", alt.Y, "test error, %"),
+        )
+    }
     kinds = [kind for kind in KINDS if kind in set(rows["kind"])]
     look = {
         "color": _by_kind(alt.Color, kinds, COLOURS_OF),
         "fill": _by_kind(alt.Fill, kinds, {**COLOURS_OF, "recalled": "transparent"}),
         "shape": _by_kind(alt.Shape, kinds, SHAPES),
     }
-    theirs = data.transform_filter("datum.kind == 'published' || datum.kind == 'recalled'")
     names = [
-        theirs.transform_filter(f"datum.name_at == '{side}'")
+        data.transform_filter(f"datum.at == '{side}'")
         .mark_text(align=align, dx=dx, dy=dy, fontSize=10)
-        .encode(x=x, y=y, text="label:N")
+        .encode(text="label:N")
         for side, (align, dx, dy) in _NAMES_AT.items()
     ]
-    curve = ours.mark_line(strokeWidth=1.5).encode(x=x, y=y, detail="series:N", color=look["color"])
+    ours = data.transform_filter("datum.series")
+    told = "datum.label + ': ' + datum.error + ' % at ' + datum.size + ' % of the weights'"
+    # A published result that another one dominates is small; the rows of a method are joined.
+    stands_out = "datum.series || datum.first"
+    shown = {
+        "size": alt.condition(stands_out, alt.value(60), alt.value(16)),
+        "opacity": alt.condition(stands_out, alt.value(1), alt.value(0.6)),
+    }
     layers = [
-        *([curve] if line else []),
+        data.transform_filter("!datum.series")
+        .mark_line(strokeWidth=0.8, opacity=0.4, color="currentColor")
+        .encode(detail="label:N"),
+        ours.mark_line(strokeWidth=1.5).encode(detail="series:N", color=look["color"]),
         *names,
         ours.transform_filter("intervals").mark_rule(strokeWidth=2)
-        .encode(x=x, y="low:Q", y2="high:Q", color=look["color"]),
-        data.mark_point(size=60, strokeWidth=2, opacity=1).encode(x=x, y=y, **look),
+        .encode(y="low:Q", y2="high:Q", color=look["color"]),
+        data.transform_calculate(told=told).mark_point(strokeWidth=2)
+        .encode(**look, **shown, tooltip="told:N"),
         ours.transform_filter(chosen)
-        .mark_point(size=420, strokeWidth=2.5, color="currentColor", opacity=1)
-        .encode(x=x, y=y),
+        .mark_point(size=420, strokeWidth=2.5, color="currentColor", opacity=1),
     ]  # fmt: skip
-    return alt.layer(*layers).properties(width=WIDTH - 60, height=320)
+    chart = alt.layer(*layers, data=inline(table)).encode(**place)
+    return chart.properties(width=WIDTH - 60, height=_HEIGHT)
 
 
 def _by_kind(channel: Any, kinds: Sequence[str], looks: Mapping[Any, str]) -> Any:
@@ -265,38 +252,41 @@ def _by_kind(channel: Any, kinds: Sequence[str], looks: Mapping[Any, str]) -> An
 
 
 _NAMES_AT: dict[str, tuple[Any, int, int]] = {
-    "left": ("right", -8, 0),
-    "right": ("left", 8, 0),
+    "right": ("left", 11, 0),
+    "left": ("right", -11, 0),
     "above": ("center", 0, -11),
+    "below": ("center", 0, 12),
 }
 
 
-def _sides(rows: pd.DataFrame) -> list[str]:
-    """Where the name of each point stands, away from points of about the same size and error."""
-    size, error = (rows[name].to_numpy() for name in ("size", "error"))
-    ratio = size / size[:, None]
-    level = np.abs(error - error[:, None]) < 0.03
-    from_left = (level & (ratio < 1) & (ratio > 0.25)).any(1)
-    from_right = (level & (ratio > 1) & (ratio < 4)).any(1)
-    return np.where(from_right, np.where(from_left, "above", "left"), "right").tolist()
+def _placed(rows: pd.DataFrame, frame: Mapping[str, tuple[float, float]]) -> pd.Series:
+    """On which side of each row its name stands, where it hides no other name and no point.
+
+    Rows of the front and curves of ours are named in any case; another method is named once, if
+    there is room.
+    """
+    across, up = (
+        np.log(rows[name] / low) / np.log(high / low) for name, (low, high) in frame.items()
+    )
+    places = pd.DataFrame({"x": (WIDTH - 60) * across, "y": _HEIGHT * (1 - up)})
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places.itertuples(index=False)]
+    named = rows.loc[rows["label"].ne("")].assign(must=rows["first"].ne(False))
+    named = named.sort_values("must", ascending=False, kind="stable").drop_duplicates("label")
+    found = {}
+    for row, (x, y) in zip(named.index, places.loc[named.index].to_numpy(), strict=True):
+        width = 5.8 * len(str(named["label"][row]))
+        for side, (align, dx, dy) in _NAMES_AT.items():
+            left = x + dx - width * {"left": 0, "center": 0.5, "right": 1}[align]
+            box = (left, y + dy - 6, left + width, y + dy + 6)
+            inside = left > 0 and left + width < WIDTH - 60
+            if inside and not any(_overlap(box, other) for other in taken):
+                found[row] = side
+                taken.append(box)
+                break
+        else:
+            found[row] = "right" if named["must"][row] else ""
+    return pd.Series(found, dtype=str).reindex(rows.index, fill_value="")
 
 
-# --- where starts end ---
-
-
-_CHOSEN = "split(datum.label, ', n = ')[0] == start"
-
-
-def _strip(means: pd.DataFrame, measure: str) -> alt.LayerChart | alt.FacetChart:
-    """Seeds as ticks, mean and interval, a row for each start."""
-    x = {"title": MEASURES[measure], "scale": alt.Scale(zero=False, padding=8)}
-    y = alt.Y("label:N", title=None, sort=list(means["label"])).axis(labelLimit=150)
-    colour = alt.condition(_CHOSEN, alt.value(COLOURS[0]), alt.value("currentColor"))
-    faint = alt.condition(_CHOSEN, alt.value(1), alt.value(0.35))
-    look = {"y": y, "color": colour, "opacity": faint}
-    mean = alt.Chart(inline(means)).encode(**look)
-    return alt.layer(
-        alt.Chart().mark_tick(thickness=1.5, size=16).encode(x=alt.X(f"{measure}:Q", **x), **look),
-        mean.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q"),
-        mean.mark_point(size=50, filled=True).encode(x=alt.X("mean:Q", **x)),
-    ).properties(width=WIDTH // 2 - 130, height={"step": 22})
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
-from pruning_core.figures.results import seeds_and_interval
+from pruning_core.figures.results import (
+    beside_zeros,
+    plain_log,
+    seeds_and_interval,
+    zeros_axis,
+)
 from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, Picture
 from pruning_core.sparsity import ZEROS_PERCENT
-from pruning_core.studies.published import OURS
+from pruning_core.studies.published import OURS, undominated
 
 _OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
 _OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
-"""Where a label may stand, in points from its place; the last is taken if none is free."""
+"""Where a label may stand, in points from its place."""
 
 
 def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Test error against the share of zeros, one global threshold each: means of the seeds.
 
-    Bars reach from the lowest seed to the highest.
+    Bars reach from the lowest seed to the highest, with a tick for each.
 
     Args:
         curves: by label, up to five, the rows of a point, with the columns ``error_at_…``.
@@ -33,24 +37,20 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(6.0, 4.0), layout="constrained")
         axis = figure.subplots()
-        places = np.arange(len(ZEROS_PERCENT))
+        zeros_axis(axis, ZEROS_PERCENT)
+        names = [f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]
         for (label, rows), (colour, marker, dash), shift in zip(
-            curves.items(), LOOKS, (0, -0.07, 0.07, -0.14, 0.14), strict=False
+            curves.items(), LOOKS, (0, -0.014, 0.014, -0.028, 0.028), strict=False
         ):
-            errors = rows[[f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]].dropna().to_numpy()
-            mean = errors.mean(0)
-            axis.vlines(places + shift, errors.min(0), errors.max(0), color=colour, lw=1.5)
+            errors = rows[names].dropna().to_numpy()
+            places = beside_zeros(ZEROS_PERCENT, shift)
+            axis.vlines(places, errors.min(0), errors.max(0), color=colour, lw=1)
+            axis.plot(places, errors.T, ls="", marker="_", color=colour, ms=5, mew=0.7)
             style = {"color": colour, "marker": marker, "ls": dash, "lw": 2, "ms": 5}
-            axis.semilogy(places + shift, mean, label=f"{label} (n = {len(errors)})", **style)
-        # The shares stand evenly: most of what happens does so in the last two percent.
-        axis.set_xticks(places, [f"{zeros:g}" for zeros in ZEROS_PERCENT])
-        axis.set(xlabel="zeros among the weights, percent", ylabel="test error, percent")
-        ticks = (0.5, 1, 2, 5, 10, 20, 50, 90)
-        low, high = axis.get_ylim()
-        shown = [tick for tick in ticks if low <= tick <= high]
-        axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
-        axis.minorticks_off()
-        axis.set_ylim(low, high)
+            axis.plot(places, errors.mean(0), label=f"{label} (n = {len(errors)})", **style)
+        every = pd.concat([rows[names].dropna() for rows in curves.values()])
+        plain_log(axis, "y", every.to_numpy())
+        axis.set_ylabel("test error, percent")
         axis.legend(loc="upper left", fontsize=9)
     return figure
 
@@ -92,7 +92,9 @@ def field_of_results(
     """Error against size: published results as squares, ours with 95 % intervals, a step below.
 
     A published result on or above the step is met by one of ours that is as small and as accurate.
-    Open squares are unconfirmed. The frame is drawn around the published results.
+    Those that no other published result dominates are larger and named; others are named where
+    there is room, and the rows of one method are joined. Open squares are unconfirmed. The frame is
+    drawn around the published results.
 
     Args:
         published: as :func:`pruning_core.studies.published.load_published` has it.
@@ -101,51 +103,46 @@ def field_of_results(
         kind: "structured" or "unstructured".
         size: "weights_percent" or "macs".
     """
-    ours = ours.loc[(ours["model"] == model) & ours["method"].isin(OURS[kind])]
-    published = published.loc[(published["model"] == model) & (published["kind"] == kind)]
-    theirs = published.assign(
-        weights_percent=published["weights_percent"].fillna(100 - published["zeros_percent"])
-    ).dropna(subset=size)
     unit = 1e-3 if size == "macs" else 1
-    top = 1.25 * theirs["error_percent"].max()
+    ours = ours.loc[(ours["model"] == model) & ours["method"].isin(OURS[kind])]
+    ours = ours.assign(size=unit * ours[size])
+    theirs = published.loc[(published["model"] == model) & (published["kind"] == kind)]
+    theirs = theirs.dropna(subset=size).assign(size=unit * theirs[size])
+    theirs = theirs.assign(first=undominated(theirs[["size", "error_percent"]].to_numpy()))
+    top = 1.15 * theirs["error_percent"].max()
+    near = ours.loc[ours["error"] < top]
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 3.9), layout="constrained")
+        figure = Picture(figsize=(6.0, 4.4), layout="constrained")
         axis = figure.subplots()
-        bottom = 0.8 * min(theirs["error_percent"].min(), ours["low"].min())
-        axis.set(xscale="log", ylim=(bottom, top), ylabel="test error, percent")
-        left = 0.7 * min(*theirs[size], *ours.loc[ours["error"] < top, size])
-        axis.set_xlim(unit * left, unit * 2.5 * max(theirs[size]))
+        plain_log(axis, "x", np.array([*theirs["size"], *near["size"]]), room=2)
+        plain_log(axis, "y", np.array([*theirs["error_percent"], *near["low"]]))
         axis.set_xlabel("weights left, percent" if size != "macs" else "thousands of MACs")
-        _step(axis, unit * ours[size].to_numpy(), ours["error"].to_numpy())
+        axis.set_ylabel("test error, percent")
+        _step(axis, ours["size"].to_numpy(), ours["error"].to_numpy())
+        for _, rows in theirs.groupby("method"):
+            along = rows.sort_values("size")
+            axis.plot(along["size"], along["error_percent"], color=DENSE, lw=0.8, alpha=0.5)
         for method, colour, marker, name in (
             ("halo", PALETTE[1], "D", "HALO, ours"),
             ("bernoulli", PALETTE[0], "o", "Bernoulli pruning, ours"),
         ):
-            points = ours.loc[(ours["method"] == method) & (ours["error"] < top)]
+            points = near.loc[near["method"] == method]
             if len(points):
                 bars = points["error"] - points["low"]
-                place = (unit * points[size], points["error"], bars)
+                place = (points["size"], points["error"], bars)
                 axis.errorbar(*place, fmt=marker, color=colour, ms=6, capsize=3, label=name)
         for confirmed, fill, name in (("yes", DENSE, "published"), ("no", "white", "recalled")):
             rows = theirs.loc[theirs["confirmed"] == confirmed]
+            for first, width in ((True, 6.5), (False, 4)):
+                these = rows.loc[rows["first"] == first]
+                place = (these["size"], these["error_percent"])
+                axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=width)
             if len(rows):
-                place = (unit * rows[size], rows["error_percent"])
-                axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=6, label=name)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.minorticks_off()
+                axis.plot([], [], "s", mec=DENSE, mfc=fill, ms=6, label=name)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
-        near = ours.loc[ours["error"] < top]
-        places = [
-            (row["method"], unit * row[size], row["error_percent"])
-            for row in theirs.sort_values(size, ascending=False).to_dict("records")
-        ]
-        _label(
-            figure,
-            axis,
-            places,
-            [(unit * x, y) for x, y in zip(near[size], near["error"], strict=True)],
-        )
+        in_order = theirs.sort_values(["first", "size"], ascending=False)
+        named = in_order.drop_duplicates("method")["method"]
+        _label(figure, axis, in_order, named, near)
     return figure
 
 
@@ -160,34 +157,36 @@ def _step(axis: Axes, sizes: np.ndarray, errors: np.ndarray) -> None:
 
 
 def _label(
-    figure: Figure,
-    axis: Axes,
-    places: Sequence[tuple[str, float, float]],
-    others: Sequence[tuple[float, float]],
+    figure: Figure, axis: Axes, theirs: pd.DataFrame, named: pd.Series, ours: pd.DataFrame
 ) -> None:
-    """A name beside each place, where it hides no other name, no place and none of the others."""
+    """A name beside each method's first row, where it hides no other name and no place.
+
+    A row of the front is named in any case; of others, those are that have room.
+    """
     figure.canvas.draw()
-    points = [axis.transData.transform(place) for place in (*(p[1:] for p in places), *others)]
+    places = [*theirs[["size", "error_percent"]].to_numpy(), *ours[["size", "error"]].to_numpy()]
+    points = [axis.transData.transform(place) for place in places]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     frame = axis.get_window_extent()
-    for name, x, y in places:
+    for row in theirs.loc[named.index].to_dict("records"):
         for dx, dy in _OFFSETS:
             text = axis.annotate(
-                name,
-                (x, y),
+                row["method"],
+                (row["size"], row["error_percent"]),
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
                 va="center",
                 fontsize=8.5,
-                color="#333333",
+                color="#222222" if row["first"] else "#555555",
+                fontweight="bold" if row["first"] else "normal",
             )
             box = text.get_window_extent()
             free = not any(box.overlaps(other) for other in taken)
             if free and frame.contains(*box.min) and frame.contains(*box.max):
                 taken.append(box)
                 break
-            if (dx, dy) != _OFFSETS[-1]:
+            if not row["first"] or (dx, dy) != _OFFSETS[-1]:
                 text.remove()
 
 

@@ -198,10 +198,9 @@ def undominated(points: np.ndarray) -> np.ndarray:
 
 
 def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """What :func:`compared` found, for a page: a row for each published result.
+    """What :func:`compared` found, for a page, in percent: a row for each published result.
 
-    What decides comes first. A standard error stands in brackets, and the best errors of any epoch
-    only where the published one is known.
+    What decides comes first; the best errors of any epoch stand where the published one is known.
     """
     found = []
     for row in rows:
@@ -210,16 +209,18 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
         shown = {
             "": row["method"] + (", recalled" if row["confirmed"] == "no" else ""),
             "met": met,
-            "our error, %": f"{row['error']:.2f} ± {half:.2f}" if ours else "",
-            "its error, %": _printed(row),
-            "our weights, %": f"{row['weights']:.2f}" if ours else "",
-            "its weights, %": f"{row['weights_percent']:.3g}",
+            "our error": f"{row['error']:.2f} ± {half:.2f}" if ours else "",
+            "its error": f"{row['error_percent']:.{row['digits']}f}",
         }
         if "by_macs" in row:
-            shown["met by MACs"] = _said(row["by_macs"])
+            shown["by MACs"] = _said(row["by_macs"])
+        shown["our weights"] = f"{row['weights']:.2f}" if ours else ""
+        shown["its weights"] = f"{row['weights_percent']:.3g}"
         if row["best_percent"] is not None:
-            shown["our best, %"] = f"{row['best']:.2f}" if row.get("best") else ""
-            shown["its best, %"] = f"{row['best_percent']:.{row['digits']}f}"
+            shown["our best"] = f"{row['best']:.2f}" if row.get("best") else ""
+            shown["its best"] = f"{row['best_percent']:.{row['digits']}f}"
+        if row["standard_error"] is not None:
+            shown["its s.e."] = f"{row['standard_error']:g}"
         found.append(shown)
     return pd.DataFrame(found).set_index("").fillna("").rename_axis(None)
 
@@ -229,7 +230,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     head = "ours at most as large: error % [95 % interval], weights %"
     lines = [f"{'published':36}{'weights %':>10}{'error %':>9}  {head}"]
     for row in rows:
-        name, error = f"{row['model']} {row['method']}", _printed(row).split(" ")[0]
+        name, error = f"{row['model']} {row['method']}", f"{row['error_percent']:.{row['digits']}f}"
         line = f"{name:36}{row['weights_percent']:10.2f}{error:>9}  "
         if row["point"] is None:
             lines.append(f"{line}no point is as small")
@@ -318,12 +319,6 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
 
 def _said(verdict: bool | None) -> str:
     return "–" if verdict is None else "yes" if verdict else "no"
-
-
-def _printed(row: dict[str, Any]) -> str:
-    """A published error as it is printed, with its standard error."""
-    error = f"{row['error_percent']:.{row['digits']}f}"
-    return error if row["standard_error"] is None else f"{error} ({row['standard_error']:g})"
 
 
 def _plain(value: Any) -> Any:
