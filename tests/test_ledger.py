@@ -192,8 +192,8 @@ def test_a_verdict_is_clear_if_whole_intervals_say_the_same(recorded: Recorded) 
         "holds": 2,
         "fails": 1,
         "open": 0,
-        "hold, whole interval": 1,
-        "hold, declared before": 2,
+        "whole interval": 1,
+        "before": 2,
     }
 
 

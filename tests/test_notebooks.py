@@ -99,3 +99,12 @@ def test_no_line_of_a_paragraph_begins_like_a_list_or_a_quotation(path: Path) ->
             deeper = len(before) - len(before.lstrip()) - (len(line) - len(line.lstrip()))
             sibling = deeper == 0 and re.match(r" *([-+*>:]|\d+\.)", before)
             assert deeper > 0 or sibling, line
+
+
+def test_the_first_chapter_was_timed_on_an_idle_machine() -> None:
+    """Nothing changes from one dense epoch to the next, so that its line of seconds is level."""
+    cells = nbformat.read(ROOT / "book" / "a-network-that-prunes-itself.ipynb", as_version=4).cells
+    text = "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+    found = re.search(r"dense epochs after the first: ([\d.]+) to ([\d.]+) s", text)
+    assert found, text
+    assert float(found[2]) / float(found[1]) < 1.3, "run the chapter again, with nothing beside it"

@@ -1,5 +1,6 @@
 """Tests of pruning_core.single_weight: joint descent ends where the theory says it can."""
 
+import math
 from functools import partial
 
 import pytest
@@ -41,6 +42,35 @@ def test_the_cosine_brings_an_unused_coefficient_half_as_far() -> None:
     (_, level), (_, falling) = unused(), unused(cosine=True)
     assert float(1 - level[-1]) == pytest.approx(0.1 * 200 * 0.02)
     assert float(1 - falling[-1]) == pytest.approx(0.5 * 0.1 * 200 * 0.02, rel=0.01)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_keeps_the_step_of_a_constant_gradient(momentum: float) -> None:
+    far = torch.tensor([1e4])  # so that the slope is the same all the while
+    weights, _ = joint_path(far, 1.0, 1.0, 0.1, 0.1, step=1e-6, steps=300, momentum=momentum)
+    assert float(weights[-1] - weights[-101]) == pytest.approx(100 * 1e-6 * 1e4, rel=2e-3)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("start", [0.3, 0.01])
+def test_the_chatter_of_a_weight_of_no_use_is_that_of_a_plain_loop(
+    momentum: float, start: float
+) -> None:
+    xi, psi, step, steps = 0.01, 0.01, 0.1, 1500
+    w, c, v, u = start, 1.0, 0.0, 0.0
+    sizes, levels = [], []
+    for _ in range(steps):
+        v = momentum * v + math.copysign(xi, w) / c**2
+        u = momentum * u + psi - 2 * xi * abs(w) / c**3
+        w, c = w - (1 - momentum) * step * v, c - (1 - momentum) * step * u
+        sizes.append(abs(w))
+        levels.append(c)
+    way = {"step": step, "steps": steps, "momentum": momentum}
+    weights, coefficients = joint_path(
+        torch.zeros(1), start, 1.0, xi, psi, proximal=False, curvature=0.0, **way
+    )
+    assert float(coefficients[-200:].mean()) == pytest.approx(sum(levels[-200:]) / 200, rel=0.01)
+    assert float(weights[-200:].abs().mean()) == pytest.approx(sum(sizes[-200:]) / 200, rel=0.03)
 
 
 @pytest.mark.parametrize("penalty", [Ridge(0.3), Lasso(1.2), Bridge(1.5)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ class Quality:
     """Of one estimator, relative to the norm of the exact gradient.
 
     Attributes:
-        bias: norm of (mean of the draws − exact gradient).
+        bias: norm of (mean of the draws − exact gradient); about ``error`` where there is none.
         error: standard error of that mean, below which a bias cannot be seen.
         noise: root of the summed variances of one draw.
         milliseconds: for one draw.
@@ -34,6 +35,11 @@ class Quality:
     error: float
     noise: float
     milliseconds: float
+
+    @property
+    def bias_alone(self) -> float:
+        """The bias without the part that is noise of the mean, √(bias² − error²), or 0."""
+        return max(0.0, self.bias**2 - self.error**2) ** 0.5
 
 
 def small_network(
@@ -137,3 +143,27 @@ def noisy_gradients(
 ) -> Tensor:
     """Independent estimates of a gradient with n entries; shape (``draws``, n)."""
     return torch.stack([gradient(model, estimator, images, labels) for _ in range(draws)])
+
+
+def recorded_noise(benchmarks: Path, estimator: str) -> dict[str, float]:
+    """What ``benchmarks/README.md`` has for one estimate of a unit's worth on LeNet-300-100.
+
+    Args:
+        benchmarks: that file.
+        estimator: by its name there.
+
+    Returns:
+        The standard deviation in nats, by layer.
+
+    Raises:
+        ValueError: if the file has no such row.
+    """
+    layers: list[str] = []
+    for line in benchmarks.read_text(encoding="utf-8").splitlines():
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if first.startswith("LeNet-300-100, worth in nats"):
+            layers = cells
+        elif layers and first == estimator:
+            pairs = zip(layers, cells, strict=True)
+            return {layer: float(cell.split("±")[1]) for layer, cell in pairs}
+    raise ValueError(f"{benchmarks} has no noise of {estimator!r} in nats")

@@ -66,8 +66,8 @@ def negative_log_prior(
 
     w given λ is Laplace with mean λ²/ξ of |w|, of density ξ/(2λ²) exp(−ξ|w|/λ²). P leaves the
     normaliser ξ/(2λ²) out, which is the same as λ ~ Gamma(3, ψ). With it λ ~ Exponential(ψ) and
-    2 log λ is added: then −log p falls to −∞ as w and λ vanish together, and no weight is safe
-    from zero. Both densities integrate to 1.
+    2 log λ is added: then −log p falls to −∞ as w and λ vanish together, and there is no mode.
+    Both densities integrate to 1.
     """
     penalty = xi * weight.abs() / coefficient.square() + psi * coefficient
     if normaliser:
@@ -92,7 +92,10 @@ def normalised_coefficient(weight: Tensor, xi: float, psi: float) -> Tensor:
 
 
 def dose(psi: float, learning_rate: float, steps: int, momentum: float = 0.0) -> float:
-    """How far λ of an unused weight falls while SGD's rate falls to 0 along half a cosine."""
+    """How far λ of an unused weight falls while SGD's rate falls to 0 along half a cosine.
+
+    To be compared with λ at the start, which is 1 unless another is given.
+    """
     return psi * learning_rate * steps / (2 * (1 - momentum))
 
 

@@ -23,6 +23,8 @@ def joint_path(
     ratio: float = 1.0,
     proximal: bool = True,
     cosine: bool = False,
+    momentum: float = 0.0,
+    curvature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Descent on ½(w − z)² + ξ|w|/λ² + ψλ in w and λ together, by :class:`pruning_core.Halo`.
 
@@ -32,11 +34,14 @@ def joint_path(
         coefficient: λ at the start; shape (n,), or one number for all.
         xi: ξ > 0.
         psi: ψ > 0.
-        step: learning rate of the weights.
+        step: how far a constant gradient of 1 moves a weight in a step, in the long run: the
+            learning rate over 1 − momentum.
         steps: how many.
         ratio: learning rate of the coefficients over that of the weights.
         proximal: the weights' steps stop at exactly 0; otherwise they follow the subgradient.
         cosine: both learning rates fall to 0 along half a cosine, as in training.
+        momentum: of both, in [0, 1).
+        curvature: factor on the first term; at 0 the loss does not care.
 
     Returns:
         w and λ, before the first step and after each; both of shape (steps + 1, n).
@@ -46,15 +51,15 @@ def joint_path(
     halo = Halo(model, xi, psi, proximal=proximal)
     w, c = model.weight, halo.coefficients
     with torch.no_grad():
-        w.copy_(torch.as_tensor(weight).expand(len(z)).reshape(-1, 1))
+        w.copy_(torch.as_tensor(weight, dtype=z.dtype).expand(len(z)).reshape(-1, 1))
         c.copy_(torch.as_tensor(coefficient))
-    optimizer = torch.optim.SGD([{"params": w}, {"params": c}], step)
+    optimizer = torch.optim.SGD([{"params": w}, {"params": c}], step, momentum)
     weights, coefficients = [w.detach().flatten().clone()], [c.detach().clone()]
     for k in range(steps):
         rate = step * 0.5 * (1 + math.cos(math.pi * k / steps)) if cosine else step
         for group, factor in zip(optimizer.param_groups, (1.0, ratio), strict=True):
-            group["lr"] = factor * rate
-        w.grad, c.grad = w.detach() - z.unsqueeze(1), None
+            group["lr"] = factor * rate * (1 - momentum)
+        w.grad, c.grad = curvature * (w.detach() - z.unsqueeze(1)), None
         halo.backward()
         optimizer.step()
         if proximal:

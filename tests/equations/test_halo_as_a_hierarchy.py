@@ -46,6 +46,29 @@ def test_eq_hierarchy_prior(xi: float, psi: float, normaliser: bool) -> None:
 
 
 @PRICES
+@pytest.mark.parametrize(("shape", "power"), [(3, -1), (2, 0), (1, 1), (1, 0), (1, -1), (4, 2)])
+def test_eq_hierarchy_family(shape: int, power: int, xi: float, psi: float) -> None:
+    """In μ = λ^(−a), or log λ at a = 0, −log p is P and 2 − k − a logarithms of λ, but a constant.
+
+    The density of μ is a difference of scipy's distribution function of λ at both ends of a bin.
+    """
+
+    def price(w: float, c: float) -> float:
+        middle = math.log(c) if power == 0 else c**-power
+        low, high = middle - 1e-6 * (width := abs(middle) + 1), middle + 1e-6 * width
+        ends = [math.exp(u) if power == 0 else u ** (-1 / power) for u in (low, high)]
+        of_coordinate = abs(float(gamma.cdf(ends, shape, scale=1 / psi) @ [-1, 1])) / (2e-6 * width)
+        return -float(laplace.logpdf(w, scale=c**2 / xi)) - math.log(of_coordinate)
+
+    places = [(0.7, 0.4 / psi), (0.1, 0.9 / psi), (2.0, 2.5 / psi)]
+    left = [
+        price(w, c) - (xi * w / c**2 + psi * c + (2 - shape - power) * math.log(c))
+        for w, c in places
+    ]
+    assert left == pytest.approx([left[0]] * 3, abs=1e-4)
+
+
+@PRICES
 def test_eq_hierarchy_inverse(xi: float, psi: float) -> None:
     """In μ = 1/λ, differences of −log p are differences of P: a histogram of 1/λ says so.
 

@@ -1,5 +1,6 @@
 """The chapter on optimising HALO, against simulation, minimisation and torch's own optimizer."""
 
+import itertools
 import math
 from typing import Any
 
@@ -33,13 +34,39 @@ def test_eq_optimising_bounds() -> None:
 def test_eq_optimising_chatter(xi: float, psi: float, step: float) -> None:
     """A simulated weight of no use never reaches 0; size and λ are on average as derived."""
     best = (step * xi**2 / psi) ** 0.2
-    w, c = joint_path(
-        torch.zeros(1), 0.3, 2 * best, xi, psi, step=step, steps=20_000, proximal=False
-    )
+    still = {"proximal": False, "curvature": 0.0}  # and a loss that does not care
+    w, c = joint_path(torch.zeros(1), 0.3, 2 * best, xi, psi, step=step, steps=20_000, **still)
     late_w, late_c = w[-4000:, 0], c[-4000:, 0]
     assert bool((late_w != 0).all())
-    assert float(late_c.mean()) == pytest.approx(best, rel=0.05)
-    assert float(late_w.abs().mean()) == pytest.approx(step * xi / best**2 / 2, rel=0.1)
+    assert float(late_c.mean()) == pytest.approx(best, rel=0.01)
+    assert float(late_w.abs().mean()) == pytest.approx(step * xi / best**2 / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.5, 0.9])
+def test_eq_optimising_momentum(momentum: float) -> None:
+    """torch's SGD keeps up the fastest rhythm, once in it, and there λ_c is where λ is at rest."""
+    xi, psi, step = 0.01, 0.01, 0.1
+    shorter = (1 - momentum) / (1 + momentum)
+    best = (shorter * step * xi**2 / psi) ** 0.2
+    stride = shorter * step * xi / best**2
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.constant_(model.weight, 0.3 * stride)
+    halo = Halo(model, xi, psi, initial=best)
+    optimizer = torch.optim.SGD(model.parameters(), (1 - momentum) * step, momentum)
+    swinging = torch.full_like(model.weight, -xi / best**2 / (1 + momentum))
+    optimizer.state[model.weight]["momentum_buffer"] = swinging
+    sizes, pulls = [], []
+    for _ in range(500):
+        optimizer.zero_grad()
+        halo.zero_grad()
+        halo.backward()
+        assert halo.coefficients.grad is not None
+        pulls.append(float(halo.coefficients.grad))
+        sizes.append(float(model.weight.detach()))
+        optimizer.step()
+    assert all(a * b < 0 for a, b in itertools.pairwise(sizes))
+    assert sum(map(abs, sizes)) / 500 == pytest.approx(stride / 2)
+    assert sum(pulls) / 500 == pytest.approx(0, abs=1e-6 * psi)
 
 
 @pytest.mark.parametrize("weight", [0.9, -0.9, 0.2, -0.01])

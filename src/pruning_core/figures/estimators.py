@@ -54,6 +54,8 @@ def false_equilibria(gate: LogisticGate, log_gamma: float, paths: Mapping[str, T
 def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
     """Every estimator's bias against the noise of one draw, relative to the exact gradient.
 
+    The bars are two standard errors long to either side, but end at 0, as a norm does.
+
     Args:
         found: by name of the estimator.
     """
@@ -61,13 +63,13 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
         figure = Figure(figsize=(6.0, 3.8), layout="constrained")
         axis = figure.subplots()
         for index, (name, q) in enumerate(found.items()):
-            colour = PALETTE[index]
+            bias, reach = q.bias_alone, 2 * q.error
             axis.errorbar(
-                q.bias,
+                bias,
                 q.noise,
-                xerr=2 * q.error,
+                xerr=[[min(reach, bias)], [reach]],
                 fmt=_MARKERS[index],
-                color=colour,
+                color=PALETTE[index],
                 ms=8,
                 capsize=3,
                 label=name,

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pruning_core.figures.results import plain_log, zeros_axis
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
 from pruning_core.halo import optimal_coefficient
 from pruning_core.sparsity import TOLERANCE
@@ -116,9 +117,9 @@ def error_against_zeros(curves: Mapping[str, Mapping[str, float]]) -> Figure:
         looks = zip((PALETTE[0], DENSE, PALETTE[1]), ("o-", "s--", "^:"), strict=True)
         for (label, curve), (colour, look) in zip(curves.items(), looks, strict=False):
             zeros = [float(share) for share in curve]
-            axis.semilogy(zeros, list(curve.values()), look, color=colour, lw=2, label=label)
-        axis.set(xlabel="zeros among the weights, percent", ylabel="test error, percent")
-        axis.set_yticks([2, 5, 10, 20, 50, 90], ["2", "5", "10", "20", "50", "90"])
-        axis.minorticks_off()
+            axis.plot(zeros, list(curve.values()), look, color=colour, lw=2, label=label)
+        zeros_axis(axis, sorted({float(share) for curve in curves.values() for share in curve}))
+        plain_log(axis, "y", np.array([e for curve in curves.values() for e in curve.values()]))
+        axis.set_ylabel("test error, percent")
         axis.legend(loc="upper left")
     return figure

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from pruning_core.figures.style import LOOKS, PALETTE, STYLE, Picture
@@ -23,6 +24,17 @@ from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
 _SEED = "#999999"
+_OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
+"""Around letters that stand among dots."""
+_SHADES = np.linspace(0.3, 1, 64)
+"""Of one hue: a single unit is pale but seen, many are dark."""
+_TICKED = (
+    (4, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
+    (8, (1, 2, 3, 5, 7)),
+    (80, (1, 2, 5)),
+    (np.inf, (1,)),
+)
+"""What is ticked of each power of ten, on an axis that spans less than so much."""
 
 
 def error_against_size(
@@ -31,7 +43,7 @@ def error_against_size(
     """Mean test error of each point against its mean size, with the 95 % interval of the error.
 
     Args:
-        rows: recorded runs, one a row; faint dots, where a series has few points.
+        rows: recorded runs, one a row; each is a faint dot.
         size: the column on the horizontal axis, which is logarithmic.
         label: of that axis.
         series: by the first word of a point's name, what its series is called.
@@ -45,8 +57,7 @@ def error_against_size(
                 continue
             seeds = Counter(own["point"])
             few = len(seeds) <= 4
-            if few:
-                axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.3, ms=5)
+            axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.35, ms=4)
             for point, runs in own.groupby("point", sort=False):
                 error, low, high = mean_interval(np.asarray(runs["test_error_percent"]))
                 bars = None if len(runs) < 2 else [[error - low], [high - error]]
@@ -54,13 +65,12 @@ def error_against_size(
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
                 setting = _name(str(point).removeprefix(word).strip() or point)
                 text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
-                axis.annotate(
-                    text, (x, error), (7, 7), textcoords="offset points", fontsize=9, color=colour
-                )
+                style = {"fontsize": 9, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
+                axis.annotate(text, (x, error), (7, 7), textcoords="offset points", **style)
             least, most = min(seeds.values()), max(seeds.values())
             n = f"{most}" if least == most else f"{least} to {most}"
             axis.plot([], [], mark, color=colour, label=f"{name}, n = {n}")
-        _plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
+        plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
         if any(name != word for word, name in series.items()):
             axis.legend(loc="best")
@@ -116,7 +126,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
                 axis.plot(found.index, found["mean"], color=colour, lw=1.6, label=label)
             axis.set_title(title)
             if np.all(known[column] > 0):
-                _plain_log(axis, "y", np.asarray(known[column]))
+                plain_log(axis, "y", np.asarray(known[column]))
             else:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
@@ -140,7 +150,7 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Picture(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
         axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
-        norm = LogNorm(1, 1000)
+        norm, shades = LogNorm(1, 1000), ListedColormap(mpl.colormaps["Blues"](_SHADES))
         for axis, (gate, title) in zip(axes, titles.items(), strict=True):
             counts = np.array([theta[gate]["histogram"] for theta in noted], dtype=float).T
             axis.imshow(
@@ -148,13 +158,13 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
                 aspect="auto",
                 origin="lower",
                 extent=(0.5, len(noted) + 0.5, 0, 1),
-                cmap="viridis_r",
+                cmap=shades,
                 norm=norm,
                 interpolation="nearest",
             )
             axis.set(title=title, ylabel="θ", yticks=[0, 0.5, 1])
         axes[-1].set_xlabel("epoch")
-        figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(axes), label="units", aspect=40)
+        figure.colorbar(ScalarMappable(norm, shades), ax=list(axes), label="units", aspect=40)
     return figure
 
 
@@ -233,6 +243,44 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
     return figure
 
 
+def plain_log(axes: Axes, name: str, values: np.ndarray, room: float = 1.15) -> None:
+    """A logarithmic axis, "x" or "y", with plain numbers, and room above the values for labels."""
+    low, high = float(values.min()) / 1.15, float(values.max()) * room
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+    factors = next(ticked for span, ticked in _TICKED if high < span * low)
+    steps = [m * 10.0**p for p in range(-2, 9) for m in factors]
+    ticks = [x for x in steps if low <= x <= high]
+    axis.set_ticks(ticks, labels=[f"{x:,g}" for x in ticks])
+    axis.set_minor_formatter(NullFormatter())
+
+
+def zeros_axis(axes: Axes, shares: Sequence[float]) -> None:
+    """The horizontal axis is of zeros in percent, logarithmic in the weights that are left.
+
+    Most of what happens does so in the last two percent, where a linear axis has no room.
+
+    Args:
+        shares: in percent, below 100; these are the ticks.
+    """
+    axes.set_xscale("function", functions=(_of_zeros, _zeros_at))
+    axes.set_xticks(list(shares), [f"{share:g}" for share in shares])
+    axes.set_xlabel("zeros among the weights, percent (logarithmic in what is left)")
+
+
+def beside_zeros(shares: Sequence[float], shift: float) -> np.ndarray:
+    """Places on :func:`zeros_axis`, moved to the right by so many powers of ten."""
+    return _zeros_at(_of_zeros(np.asarray(shares, dtype=float)) + shift)
+
+
+def _of_zeros(shares: np.ndarray) -> np.ndarray:
+    return -np.log10(np.clip(100 - shares, 1e-6, None))
+
+
+def _zeros_at(places: np.ndarray) -> np.ndarray:
+    return 100 - 10**-places
+
+
 def _name(point: object) -> str:
     return str(point).replace("log_gamma=", "log γ = ")
 
@@ -240,15 +288,3 @@ def _name(point: object) -> str:
 def _colours(count: int) -> Sequence[object]:
     """Of as many points: the palette's, or a scale from dark to light if they are many."""
     return PALETTE if count <= 4 else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
-
-
-def _plain_log(axes: Axes, name: str, values: np.ndarray, room: float = 1.15) -> None:
-    """A logarithmic axis with plain numbers, and room above the values for labels."""
-    low, high = float(values.min()) / 1.15, float(values.max()) * room
-    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
-    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
-    factors = (1, 2, 3, 5, 7) if high < 8 * low else (1, 2, 5) if high < 80 * low else (1,)
-    steps = [m * 10.0**p for p in range(-2, 9) for m in factors]
-    ticks = [x for x in steps if low <= x <= high]
-    axis.set_ticks(ticks, labels=[f"{x:,g}" for x in ticks])
-    axis.set_minor_formatter(NullFormatter())

@@ -64,7 +64,7 @@ def thresholding_rules(rules: Mapping[str, Tensor], values: Tensor, threshold: f
             jumps = np.abs(np.diff(w, append=w[-1])) > 10 * (z[1] - z[0])
             w[jumps] = np.nan
             axis.plot(z, w, color=COLOURS[name], ls=DASHES[name], lw=2, label=name)
-        axis.set(xlabel="z, where the data alone would have the weight", ylabel="w, where it ends")
+        axis.set(xlabel="weight without a penalty, z", ylabel="weight with it, w")
         axis.legend(loc="upper left")
     return figure
 
@@ -137,6 +137,6 @@ def reached(values: Tensor, rule: Tensor, ends: Mapping[str, Tensor]) -> Figure:
         looks = (("#cccccc", 9), (PALETTE[1], 6), (PALETTE[0], 3.5), ("black", 1.2))
         for (label, end), (colour, width) in zip(lines.items(), looks, strict=False):
             axis.plot(values, end, color=colour, lw=width, label=label)
-        axis.set(xlabel="z, where the data alone would have the weight", ylabel="w, where it ends")
+        axis.set(xlabel="weight without a penalty, z", ylabel="weight with it, w")
         axis.legend(loc="upper left")
     return figure

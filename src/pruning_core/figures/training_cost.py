@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.results import plain_log
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, Picture
+
+_TITLES = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
 
 
 def cost_by_epoch(shares: pd.DataFrame) -> Figure:
@@ -31,7 +37,7 @@ def cost_by_epoch(shares: pd.DataFrame) -> Figure:
                 axis.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.2)
                 axis.plot(found.index, found["mean"], color=colour, lw=2, label=label)
             axis.set(title=title, ylim=(0, 103), ylabel="%")
-        axes[0].legend()
+        axes[0].legend(loc="center right")
         axes[1].set(xlabel="epoch", xlim=(1, None))
     return figure
 
@@ -59,14 +65,14 @@ def rectangle(costs: np.ndarray, departure: float) -> Figure:
             label="the same area",
         )
         axis.annotate(
-            f"t̄ = {departure:.1f}",
+            rf"$\bar{{t}}$ = {departure:.1f}",
             (departure, 60),
             (8, 0),
             textcoords="offset points",
             color=PALETTE[1],
         )
         axis.set(xlabel="epochs done", ylabel="cost, % of dense", xlim=(0, epochs), ylim=(0, 104))
-        axis.legend()
+        axis.legend(loc="center right")
     return figure
 
 
@@ -97,3 +103,57 @@ def seconds_against_cost(shares: pd.DataFrame) -> Figure:
         axis.set_ylim(bottom=0)
         axis.legend()
     return figure
+
+
+def work_to_error(networks: pd.DataFrame, recommended: Mapping[str, float]) -> Figure:
+    """Test error against the work of training, with 95 % intervals: a panel for each model.
+
+    Dense networks are squares on a line, with their epochs; pruned ones are circles with the price
+    of their first gate in nats, filled where it is the recommended one.
+
+    Args:
+        networks: of :func:`pruning_core.studies.cost.work_and_error`.
+        recommended: by model in the order of the panels, the price.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(6.0, 2.9 * len(recommended)), layout="constrained")
+        axes = figure.subplots(len(recommended), squeeze=False)[:, 0]
+        for axis, (model, price) in zip(axes, recommended.items(), strict=True):
+            own = networks.loc[networks["model"] == model].sort_values("work")
+            dense = own.loc[own["method"] == "dense"]
+            seeds = " to ".join(f"{n}" for n in sorted({own["n"].min(), own["n"].max()}))
+            axis.set(title=f"{_TITLES[model]}, n = {seeds}", ylabel="test error, %")
+            axis.plot(dense["work"], dense["error"], color=DENSE, lw=1)
+            _with_intervals(axis, dense, "s", DENSE, DENSE)
+            pruned = own.loc[own["method"] != "dense"]
+            at_price = pruned["price"] == price
+            _with_intervals(axis, pruned.loc[~at_price], "o", PALETTE[0], "white")
+            _with_intervals(axis, pruned.loc[at_price], "o", PALETTE[0], PALETTE[0])
+            for row in own.to_dict("records"):
+                is_dense = row["method"] == "dense"
+                text = f"{row['epochs']}" if is_dense else f"{row['price']:g}"
+                style = {"fontsize": 8.5, "color": DENSE if is_dense else PALETTE[0]}
+                style |= {"ha": "center", "va": "top" if is_dense else "bottom"}
+                place = (row["work"], row["low" if is_dense else "high"])
+                shift = (0, -4 if is_dense else 4)
+                axis.annotate(text, place, shift, textcoords="offset points", **style)
+            plain_log(axis, "x", own["work"].to_numpy())
+            plain_log(axis, "y", own[["low", "high", "error"]].stack().to_numpy())
+        axes[-1].set_xlabel("multiply-accumulates of training, in epochs of the dense network")
+        for name, mark, colour, fill in (
+            ("dense, with its epochs", "s-", DENSE, DENSE),
+            ("pruned at the recommended price", "o", PALETTE[0], PALETTE[0]),
+            ("pruned at other prices, in nats", "o", PALETTE[0], "white"),
+        ):
+            axes[0].plot([], [], mark, color=colour, mfc=fill, label=name)
+        axes[0].legend(fontsize=9)
+    return figure
+
+
+def _with_intervals(
+    axis: Axes, rows: pd.DataFrame, mark: str, colour: object, fill: object
+) -> None:
+    """A marker at each error, with its 95 % interval."""
+    bars = [rows["error"] - rows["low"], rows["high"] - rows["error"]]
+    place = (rows["work"], rows["error"], bars)
+    axis.errorbar(*place, fmt=mark, color=colour, mfc=fill, capsize=3, ms=5, lw=1.5)

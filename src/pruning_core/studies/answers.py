@@ -62,13 +62,13 @@ def ledger_summary(claims: Sequence[Mapping[str, Any]]) -> str:
     """
     counted = counts(claims)
     abstracts, everything = counted.loc["The two abstracts"], counted.sum()
-    of_abstracts, before = abstracts["claims"], abstracts["hold, declared before"]
+    of_abstracts, before = abstracts["claims"], abstracts["before"]
     return f"""
 - Of the {of_abstracts} claims made of the two abstracts, {abstracts["holds"]} hold,
   {abstracts["fails"]} fail and {abstracts["open"]} are open; {before} of those that hold were
   declared before their runs.
 - Of all {everything["claims"]} claims, {everything["holds"]} hold,
-  {everything["hold, whole interval"]} of them with their whole interval.
+  {everything["whole interval"]} of them with their whole interval.
 - A condition on a mean is a coin toss at its limit; one on a whole interval is met there once in
   forty.
 - Settings were not always chosen without a look at the test set. The exceptions are listed.

@@ -108,26 +108,41 @@ def departures(epochs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def with_work(rows: pd.DataFrame) -> pd.DataFrame:
+    """Runs with ``work``, in epochs of the dense network, and ``price``; each run once.
+
+    ``price`` is that of the first gate, in nats; NaN for dense networks. ``trained`` says both of
+    them in words: "dense, 20 epochs", "pruned, 28 nats".
+
+    Args:
+        rows: of :func:`pruning_core.studies.tables.runs`, of dense and of Bernoulli runs, of one or
+            several studies.
+    """
+    rows = rows.drop_duplicates("run")
+    dense = rows["method"] == "dense"
+    price = setting(rows, "log_gamma").astype(float)
+    trained = rows["epochs"].map("dense, {:g} epochs".format)
+    return rows.assign(
+        work=rows["training_macs_percent"] / 100 * rows["epochs"],
+        price=price.where(~dense),
+        trained=trained.where(dense, price.map("pruned, {:g} nats".format)),
+    )
+
+
 def work_and_error(rows: pd.DataFrame) -> pd.DataFrame:
     """What each network cost to train, and its error: means over the seeds.
 
     Args:
-        rows: of :func:`pruning_core.studies.tables.runs`, of dense and of Bernoulli runs, of one or
-            several studies; a run that comes twice counts once.
+        rows: of :func:`with_work`.
 
     Returns:
-        A row for each model, method, price of the first gate in nats (NaN for dense networks) and
-        number of epochs, in this order: ``work``, in epochs of the dense network; ``error`` in
-        percent with the ends ``low`` and ``high`` of its 95 % t interval; and ``n``.
+        A row for each model, method, price and number of epochs: ``work``, in epochs of the dense
+        network; ``error`` in percent with the ends ``low`` and ``high`` of its 95 % t interval; and
+        ``n``.
     """
-    rows = rows.drop_duplicates("run")
-    rows = rows.assign(
-        price=setting(rows, "log_gamma").astype(float).where(rows["method"] != "dense"),
-        work=rows["training_macs_percent"] / 100 * rows["epochs"],
-    )
     kind, found = ["model", "method", "price", "epochs"], []
-    for names, runs in rows.groupby(kind, dropna=False):
+    for _, runs in rows.groupby(kind, dropna=False):
         error, low, high = mean_interval(runs["test_error_percent"].to_numpy())
         measured = {"work": runs["work"].mean(), "error": error, "low": low, "high": high}
-        found.append({**dict(zip(kind, names, strict=True)), **measured, "n": len(runs)})
+        found.append({**runs[kind].iloc[0].to_dict(), **measured, "n": len(runs)})
     return pd.DataFrame(found, columns=[*kind, "work", "error", "low", "high", "n"])

@@ -140,8 +140,8 @@ def counts(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         found[title] = {
             "claims": len(of_source),
             **{v: sum(claim["verdict"] == v for claim in of_source) for v in VERDICTS},
-            "hold, whole interval": sum(claim["clear"] is True for claim in hold),
-            "hold, declared before": sum(c["declared"] == "before its runs" for c in hold),
+            "whole interval": sum(claim["clear"] is True for claim in hold),
+            "before": sum(c["declared"] == "before its runs" for c in hold),
         }
     return pd.DataFrame.from_dict(found, orient="index")
 

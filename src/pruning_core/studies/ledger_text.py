@@ -87,7 +87,7 @@ def claim_lines(claim: Mapping[str, Any], verbose: bool) -> list[str]:
 def last_line(claims: Sequence[Mapping[str, Any]]) -> str:
     """How many claims hold, with their whole interval or not, fail and are open."""
     number = counts(claims).sum()
-    hold, whole = number["holds"], number["hold, whole interval"]
+    hold, whole = number["holds"], number["whole interval"]
     return (
         f"{len(claims)} claims: {hold} hold, {whole} of them with their whole interval; "
         f"{number['fails']} fail, {number['open']} open"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,6 @@ def runs(root: Path, study: str) -> pd.DataFrame:
 def by_point(root: Path, study: str) -> dict[str, pd.DataFrame]:
     """The recorded runs of each point of a study; points without any are left out."""
     return {str(point): rows for point, rows in runs(root, study).groupby("point", sort=False)}
-
-
-def by_label(
-    root: Path, study: str, without: Sequence[str] = (), ending: str = ""
-) -> dict[str, pd.DataFrame]:
-    """As :func:`by_point`, by what readers call the points.
-
-    Args:
-        root: folder of ``studies/`` and ``results/``.
-        study: its name.
-        without: points that are left out.
-        ending: of a label, taken off it.
-    """
-    labels = load_study(study, root / "studies").labels
-    found = by_point(root, study)
-    return {
-        labels[point].removesuffix(ending): rows
-        for point, rows in found.items()
-        if point not in without
-    }
 
 
 def at(rows: pd.DataFrame, point: str, column: str) -> pd.Series:
@@ -71,9 +51,10 @@ def said(values: pd.Series, unit: str = "%", digits: int = 2) -> str:
     measured = values.dropna()
     if not len(measured):
         return "(not recorded yet)"
-    text = interval(measured, digits).replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
-    seeds = "" if len(measured) == 10 else f" (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{len(measured)})"
-    return f"{text}\N{NO-BREAK SPACE}{unit}".rstrip() + seeds
+    text = f"{interval(measured, digits)} {unit}".rstrip().replace("-", "−")
+    if len(measured) != 10:
+        text += f" (n = {len(measured)})"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def side(differences: pd.Series) -> str:
@@ -91,7 +72,7 @@ def setting(rows: pd.DataFrame, name: str) -> pd.Series:
         value = getattr(Settings.from_json(json.loads(settings)), name)
         return value[0] if isinstance(value, tuple) else value
 
-    return rows["settings"].map(read)
+    return pd.Series([read(settings) for settings in rows["settings"]], index=rows.index)
 
 
 def epochs(root: Path, study: str) -> pd.DataFrame:
@@ -176,6 +157,25 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(one - two).dropna()
 
 
+def gaps(differences: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """Of differences over the seeds: mean ± interval, the side of 0 that holds all of it, and n.
+
+    Args:
+        differences: in points, by what is compared; what follows a line break stands last.
+    """
+    found = {}
+    for label, values in differences.items():
+        name, _, where = label.partition("\n")
+        found[name] = {
+            "difference, points": interval(values, 3).replace("-", "−"),
+            "interval": side(values),
+            "n": len(values),
+            "where": where,
+        }
+    table = pd.DataFrame.from_dict(found, orient="index")
+    return table if any(table["where"]) else table.drop(columns="where")
+
+
 def beside_at(ours: pd.DataFrame, others: Mapping[str, pd.DataFrame], share: float) -> pd.DataFrame:
     """Test error of ours minus that of each other method at a share of zeros, paired by seed.
 
@@ -187,20 +187,12 @@ def beside_at(ours: pd.DataFrame, others: Mapping[str, pd.DataFrame], share: flo
         share: in percent, one of the curve's.
 
     Returns:
-        Of each the difference in points, the side of 0 on which its whole interval lies, the zeros
-        that the method has by itself, and n.
+        As :func:`gaps`, and the zeros that each method has by itself.
     """
-    column, found = f"error_at_{share:g}", {}
-    for name, rows in others.items():
-        gaps = paired(ours, rows, column)
-        if len(gaps):
-            found[name] = {
-                "ours − its, points": interval(gaps, 3).replace("-", "−"),
-                "interval": side(gaps),
-                "its own zeros, %": f"{rows['zeros_percent'].mean():.1f}",
-                "n": len(gaps),
-            }
-    return pd.DataFrame.from_dict(found, orient="index")
+    found = {name: paired(ours, rows, f"error_at_{share:g}") for name, rows in others.items()}
+    found = {name: values for name, values in found.items() if len(values)}
+    own = [f"{others[name]['zeros_percent'].mean():.1f}" for name in found]
+    return gaps(found).assign(**{"its own zeros, %": own})
 
 
 def fair_differences(
