@@ -1,11 +1,20 @@
 """Tests of pruning_core.estimator_quality, on the small network of the chapter."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from pruning_core.data import Dataset
-from pruning_core.estimator_quality import quality, small_network, theta_gradient, weight_gradient
+from pruning_core.estimator_quality import (
+    Quality,
+    quality,
+    recorded_noise,
+    small_network,
+    theta_gradient,
+    weight_gradient,
+)
 from pruning_core.estimators import Estimator, ExactSum, IntegratedGates, StraightThrough
 from pruning_core.gates import named_gates
 
@@ -60,3 +69,32 @@ def test_the_weights_of_uniform_gates_are_biased_and_those_of_bernoulli_gates_ar
     )
     assert through.bias < 3 * through.error
     assert uniform.bias > 5 * uniform.error
+
+
+def test_noise_of_the_mean_is_no_bias() -> None:
+    """Over many means the square of their distance from 0 is bias² + error² on average."""
+    generator = torch.Generator().manual_seed(0)
+    draws = 0.3 / 25**0.5 + 0.05 * torch.randn(4000, 25, generator=generator, dtype=torch.float64)
+    bias = float(draws.square().sum(1).mean().sqrt())
+    assert Quality(bias, 0.05 * 25**0.5, 1.0, 1.0).bias_alone == pytest.approx(0.3, rel=0.03)
+    assert Quality(0.1, 0.11, 1.0, 1.0).bias_alone == 0
+
+
+def test_recorded_noise_is_read_by_layer(tmp_path: Path) -> None:
+    table = (
+        "| | Bias | ± noise of that |\n|---|---|---|\n| here | 0.1 | 0.2 |\n\n"
+        "| LeNet-300-100, worth in nats, mean ± std | pixels | hidden 1 |\n|---|---|---|\n"
+        "| there | 1 ± 20 | 3 ± 40 |\n| here | 5 ± 60 | -7 ± 80 |\n"
+    )
+    path = tmp_path / "README.md"
+    path.write_text(table, encoding="utf-8")
+    assert recorded_noise(path, "here") == {"pixels": 60, "hidden 1": 80}
+    with pytest.raises(ValueError, match="nowhere"):
+        recorded_noise(path, "nowhere")
+
+
+def test_the_benchmarks_have_the_noise_of_the_recommended_estimator() -> None:
+    path = Path(__file__).parents[1] / "benchmarks" / "README.md"
+    found = recorded_noise(path, "integrated-shared")
+    assert list(found) == ["pixels", "hidden 1", "hidden 2"]
+    assert all(nats > 0 for nats in found.values())

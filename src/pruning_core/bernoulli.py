@@ -4,8 +4,9 @@ The objective is, in nats over the whole training set of N examples,
 
     J(W, θ) = E_ξ[ −Σ_n log p(y_n | x_n, W, ξ) ] + (λ/2) ‖W‖² + Σ_i cost(θ_i),
 
-with cost(θ) = θ log γ for the flattening hyper-prior (arXiv 2205.04650): a unit survives exactly
-when it is worth more than log γ nats of training log-likelihood.
+with cost(θ) = θ log γ for the flattening hyper-prior (announced by arXiv 2205.04650, derived in the
+chapter "flattening"): a unit survives when it is worth more than log γ nats of training
+log-likelihood, with the weights and the other gates as they are.
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def test_eq_flattening_cost(log_gamma: float) -> None:
 
 @pytest.mark.parametrize("alpha", [-2.0, 0.7, 4.0])
 def test_thm_flattening_unique(alpha: float) -> None:
-    """The density recovered from the affine cost, −log p(π) = max_θ [αθ − KL(θ ‖ π)] + const."""
+    """The density recovered from the affine cost, −log p(π) = max_θ [αθ − KL(θ ‖ π)] + const.
+
+    And if log p is raised or lowered by a bump in log-odds, the cost bends under it.
+    """
 
     def recovered(pi: float) -> float:
         found: Any = minimize_scalar(
@@ -122,6 +125,21 @@ def test_thm_flattening_unique(alpha: float) -> None:
         if alpha > 0:
             ours = float(Flattening(alpha).log_density(tensor(pi)).exp())
             assert ours == pytest.approx(recovered(pi) / mass, rel=1e-5)
+
+    def cost(theta: float, place: float, height: float) -> float:
+        x = np.linspace(-12, 12, 24_001)  # log-odds of π
+        pi = expit(x)
+        divergence = stats.entropy([theta, 1 - theta]) * -1 - theta * np.log(pi)
+        divergence -= (1 - theta) * np.log1p(-pi)
+        log_density = -np.log1p(math.expm1(alpha) * pi) + height * np.exp(-((x - place) ** 2))
+        return float((divergence - log_density).min())
+
+    thetas = expit(np.linspace(-4, 4, 41))
+    line = alpha * thetas
+    for height, bends in ((0.0, False), (0.1, True), (-0.1, True)):
+        for place in (-2.0 - alpha, -alpha, 2.0 - alpha):
+            found = np.array([cost(theta, place, height) for theta in thetas]) - line
+            assert bool(np.ptp(found) > 0.02) == bends
 
 
 @pytest.mark.parametrize("prior", [Flattening(4.0), Fixed(0.02), Beta(1, 20), Beta(2, 5)], ids=str)

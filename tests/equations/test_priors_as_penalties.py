@@ -59,7 +59,7 @@ def test_eq_penalty_map(penalty: Penalty, log_density: Callable[[float], float])
 PRICES = {
     "ridge": (lambda w: 0.5 * w**2, 0.0),
     "lasso": (lambda w: 0.8 * abs(w), 0.8),
-    "Student-t": (lambda w: 0.545 * math.log1p(w**2 / 0.09), 0.0),
+    "Student-t": (lambda w: 2.0 * math.log1p(w**2 / 3.0), 0.0),
     "bridge": (lambda w: 0.8 * abs(w) ** (1 / 3), bridge_threshold(0.8)[0]),
     "count": (lambda w: 0.8 * (w != 0), math.sqrt(1.6)),
 }
@@ -97,6 +97,14 @@ def test_prop_penalty_convex() -> None:
     for price in (elastic, bent):
         for data in (0.7, 2.0, 9.0):
             assert data - minimiser(price, data) >= 0.5 - 1e-6
+
+
+@pytest.mark.parametrize(("tau_square", "jumps"), [(0.4, True), (0.6, False), (3.0, False)])
+def test_the_rule_of_student_t_jumps_where_it_is_narrow(tau_square: float, jumps: bool) -> None:
+    """With s = 2, where τ² < s/4; the steps of a smooth rule shrink with those of the data."""
+    data = torch.linspace(0, 6, 6001, dtype=torch.float64)
+    steps = StudentT(2.0, math.sqrt(tau_square)).thresholded(data).diff()
+    assert bool(steps.max() > 0.1) == jumps
 
 
 def normal(w: float, variance: float) -> float:
