@@ -51,9 +51,9 @@ def test_every_method_has_a_short_run_to_repeat() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_recorded_run_repeats_itself(method: str, tmp_path: Path) -> None:
-    """From its recorded command, on the same vector instructions to the last digit.
+    """From its recorded command, on the same processor to the last digit.
 
-    On others, rounding differs, and the loss of the first epoch is near instead of equal.
+    On another, rounding may differ, and the loss of the first epoch is near instead of equal.
     """
     row = tables.runs(ROOT, "repeat").set_index("method").loc[method]
     # One thread, as in a study: two would take sums in another order.

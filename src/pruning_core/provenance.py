@@ -12,14 +12,25 @@ import torch
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, of what the numbers depend on, and the commit of this package.
-
-    ``cpu`` is the widest vector instructions that torch uses here ("AVX2", "AVX512", ...): with
-    others it takes sums in another order, and the same seed ends in another network.
-    """
+    """Of Python, of what the numbers depend on, the processor, and the commit of this package."""
     installed = {name: version(name) for name in ("pruning-core", "torch", "torch-pruning")}
-    cpu = torch.backends.cpu.get_cpu_capability()
-    return {"python": platform.python_version(), **installed, "cpu": cpu, "commit": commit()}
+    return {"python": platform.python_version(), **installed, "cpu": cpu(), "commit": commit()}
+
+
+def cpu() -> str:
+    """The processor, its family and model, and the vector instructions that torch uses on it.
+
+    On another one, sums may be taken in another order, and the same seed ends in another network.
+    """
+    told: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")  # Linux alone has it
+    for line in path.read_text().splitlines() if path.exists() else []:
+        name, _, value = line.partition(":")
+        told.setdefault(name.strip(), value.strip())
+    name = told.get("model name") or platform.processor() or platform.machine()
+    kind = ".".join(told[key] for key in ("cpu family", "model") if key in told)
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return ", ".join(filter(None, [name, kind, vectors]))
 
 
 def device_name(device: torch.device) -> str:
