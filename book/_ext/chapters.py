@@ -1,7 +1,7 @@
 """Sphinx extension: ``{chapter-minutes}`` is a table of the chapters and their minutes.
 
-The chapters are those of ``_toc.yml``, in its order; the minutes are what each says of itself in
-its first cell, so that nobody has to keep a second list.
+The chapters are those of ``_toc.yml``, in its order; the minutes are what each says of itself, so
+that nobody has to keep a second list.
 """
 
 import re
@@ -28,8 +28,8 @@ class ChapterMinutes(SphinxDirective):
             path = ROOT / f"{file}.ipynb"
             if path.exists():
                 self.env.note_dependency(str(path))
-                first = nbformat.read(path, as_version=4).cells[0].source
-                found = MINUTES.search(" ".join(first.split()))
+                cells = nbformat.read(path, as_version=4).cells
+                found = MINUTES.search(" ".join(" ".join(cell.source for cell in cells).split()))
                 if found is None:
                     raise self.error(f"{file} does not say how many minutes it takes")
                 # The sentence has just said minutes; the table has not.

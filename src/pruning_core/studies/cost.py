@@ -136,9 +136,9 @@ def work_and_error(rows: pd.DataFrame) -> pd.DataFrame:
         rows: of :func:`with_work`.
 
     Returns:
-        A row for each model, method, price and number of epochs: ``work``, in epochs of the dense
-        network; ``error`` in percent with the ends ``low`` and ``high`` of its 95 % t interval; and
-        ``n``.
+        A row for each model, method, price and number of epochs, with ``work``, in epochs of the
+        dense network; ``error`` in percent with the ends ``low`` and ``high`` of its 95 % t
+        interval; and ``n``.
     """
     kind, found = ["model", "method", "price", "epochs"], []
     for _, runs in rows.groupby(kind, dropna=False):

@@ -102,8 +102,8 @@ def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
             weights, which stand beside structured results too.
 
     Returns:
-        A row for each: its ``name``; whether it is of ``ours``; its ``kind``; ``weights_percent``
-        left and ``macs`` (NaN where unknown); ``error_percent``, the published one or the mean of
+        A row for each, with its ``name``; whether it is of ``ours``; its ``kind``;
+        ``weights_percent`` left and ``macs`` (NaN where unknown); ``error_percent``, the published one or the mean of
         the final ones, and with how many decimals it is printed (``digits``; ours are not rounded);
         and ``n``, the seeds of ours (NaN for published ones). Rows that are not confirmed, points
         of ours with fewer than :data:`BASELINE_SEEDS` seeds, and cuts of them that another baseline
