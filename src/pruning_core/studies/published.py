@@ -103,11 +103,11 @@ def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
 
     Returns:
         A row for each, with its ``name``; whether it is of ``ours``; its ``kind``;
-        ``weights_percent`` left and ``macs`` (NaN where unknown); ``error_percent``, the published one or the mean of
-        the final ones, and with how many decimals it is printed (``digits``; ours are not rounded);
-        and ``n``, the seeds of ours (NaN for published ones). Rows that are not confirmed, points
-        of ours with fewer than :data:`BASELINE_SEEDS` seeds, and cuts of them that another baseline
-        dominates are left out.
+        ``weights_percent`` left and ``macs`` (NaN where unknown); ``error_percent``, the published
+        one or the mean of the final ones, and with how many decimals it is printed (``digits``;
+        ours are not rounded); and ``n``, the seeds of ours (NaN for published ones). Rows that are
+        not confirmed, points of ours with fewer than :data:`BASELINE_SEEDS` seeds, and cuts of them
+        that another baseline dominates are left out.
 
     Raises:
         StudyError: if ``studies/published.csv`` cannot be read.
