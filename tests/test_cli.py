@@ -365,7 +365,7 @@ def test_help_names_the_operating_points_and_what_was_asked_of_them(
     told = re.findall(r"  (train .+?)  +(\d\S* % .*)", re.sub(r"\n {8}", " ", text))
     said = {key_of(command): limits for command, limits in told}
     claims = load_claims(ROOT / "studies" / "claims.toml")
-    asked = [claim for claim in claims if claim.source == "asked before the runs"]
+    asked = [claim for claim in claims if claim.source == "target"]
     assert len({(c.conditions[0].study, c.conditions[0].points) for c in asked}) == len(said)
     for claim in asked:
         condition = claim.conditions[0]
