@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_core.studies import cost, tables
@@ -25,3 +26,29 @@ def test_the_last_saving_so_far_is_what_the_run_saved() -> None:
     last = cost.by_epoch(epochs).groupby(["point", "seed"])["saved"].last()
     rho = cost.departures(epochs).set_index(["point", "seed"])["rho"]
     assert (100 - rho).sort_index().tolist() == pytest.approx(last.sort_index().tolist())
+
+
+def test_a_dense_run_is_the_work_of_its_epochs_and_counts_once() -> None:
+    runs = tables.runs(ROOT, "training-cost")
+    found = cost.with_work(pd.concat([runs, runs]))
+    assert len(found) == len(runs)
+    dense = found.loc[found["method"] == "dense"]
+    assert dense["work"].tolist() == pytest.approx(dense["epochs"].tolist())
+    assert dense["price"].isna().all()
+    assert set(dense["trained"]) == {"dense, 90 epochs", "dense, 20 epochs"}
+    pruned = found.loc[found["point"] == "lenet-300-100"]
+    assert set(pruned["trained"]) == {"pruned, 28 nats"}
+    both = cost.departures(tables.epochs(ROOT, "training-cost")).set_index(["point", "seed"])
+    expected = both["dense_epochs"].loc["lenet-300-100"]
+    assert pruned.set_index("seed")["work"].to_dict() == pytest.approx(expected.to_dict(), abs=1e-3)
+
+
+def test_work_and_error_are_means_over_the_seeds() -> None:
+    runs = tables.runs(ROOT, "training-cost")
+    found = cost.work_and_error(cost.with_work(runs)).set_index(["model", "method"])
+    assert found["n"].tolist() == [10, 10, 10, 10]
+    dense = runs.loc[runs["point"] == "lenet-5-dense", "test_error_percent"]
+    row = found.loc[("lenet-5", "dense")]
+    assert row["error"] == pytest.approx(dense.mean())
+    assert row["low"] < row["error"] < row["high"]
+    assert row["work"] == 20

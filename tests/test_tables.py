@@ -56,6 +56,73 @@ def test_a_point_has_its_mean_its_interval_and_its_seeds() -> None:
     assert found.loc["a"].to_list() == [1, "2.5", "–"]
 
 
+def test_a_summary_may_be_by_several_columns() -> None:
+    rows = RUNS.assign(kind=["x", "y", "x"])
+    found = tables.summary(rows, {"error, %": ("error", 1)}, by=["kind", "point"])
+    assert list(found.index) == [("x", "b"), ("y", "b"), ("x", "a")]
+
+
+def test_what_was_measured_at_a_point_is_found_by_seed() -> None:
+    assert tables.at(RUNS, "b", "error").to_dict() == {0: 1.0, 1: 3.0}
+    difference = tables.at(RUNS, "b", "error") - tables.at(RUNS, "a", "error")
+    assert difference.dropna().to_dict() == {1: 0.5}
+
+
+@pytest.mark.parametrize(("point", "column"), [("c", "error"), ("a", "none"), ("a", "other")])
+def test_where_nothing_was_measured_there_is_nothing(point: str, column: str) -> None:
+    assert not len(tables.at(RUNS, point, column))
+    assert not len(tables.at(RUNS[["point"]].iloc[:0], point, column))
+
+
+def test_a_sentence_has_the_mean_the_interval_and_the_seeds_unless_they_are_ten() -> None:
+    def said(values: list[float], *options: str | int) -> str:
+        return tables.said(pd.Series(values, dtype=float), *options).replace("\xa0", " ")  # type: ignore[arg-type]
+
+    assert said([1.0, 3.0] * 5, "points", 1) == "2.0 ± 0.8 points"
+    assert said([-1.0, 1.0 - 4.0]) == "−2.00 ± 12.71 % (n = 2)"
+    assert said([0.5], "") == "0.50 (n = 1)"
+    assert said([float("nan")]) == "(not recorded yet)"
+
+
+def test_a_side_is_where_the_whole_interval_lies() -> None:
+    sides = [[1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 1.1, 1.2], [1.0], []]
+    assert [tables.side(pd.Series(values, dtype=float)) for values in sides] == [
+        "above",
+        "below",
+        "open",
+        "open",
+        "–",
+    ]
+
+
+def test_a_setting_is_read_from_the_row_and_else_its_default() -> None:
+    runs = tables.runs(ROOT, "hyper-priors")
+    prices = tables.setting(runs, "log_gamma").groupby(runs["point"]).unique()
+    assert prices["fixed"].tolist() == [28.0]
+    priors = tables.setting(runs, "hyper_prior").groupby(runs["point"]).unique()
+    assert priors["flattening"].tolist() == ["flattening"]
+    assert priors["beta"].tolist() == ["beta"]
+
+
+def test_gaps_have_what_follows_the_line_break_at_the_end() -> None:
+    values = pd.Series([-1.0, -1.5, -2.0])
+    assert list(tables.gaps({"one": values}).columns) == ["difference, points", "interval", "n"]
+    found = tables.gaps({"one\nat 95 %": values})
+    assert found.loc["one"].tolist() == ["−1.500 ± 1.242", "below", 3, "at 95 %"]
+
+
+def test_beside_others_at_a_share_of_zeros() -> None:
+    def rows(zeros: float, *errors: float) -> pd.DataFrame:
+        seeds = range(len(errors))
+        return pd.DataFrame({"seed": seeds, "zeros_percent": zeros, "error_at_95": errors})
+
+    ours = rows(96.0, 2.0, 2.5)
+    others = {"uncut": rows(95.0, 1.0, 1.25), "cut": rows(90.0, 3.0, 3.5), "units": rows(95.0)}
+    found = tables.beside_at(ours, others, 95)
+    assert found["its own zeros, %"].to_dict() == {"uncut": "95.0", "cut": "90.0"}
+    assert [text.split(" ")[0] for text in found["difference, points"]] == ["1.125", "−1.000"]
+
+
 def test_differences_are_of_seeds_that_both_have() -> None:
     one, other = (RUNS.loc[RUNS["point"] == name] for name in ("b", "a"))
     assert tables.paired(one, other, "error").to_dict() == {1: 0.5}

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from pruning_core.studies.intervals import estimated
+from pruning_core.studies.intervals import (
+    difference_interval,
+    estimated,
+    mean_interval,
+    relative_rises,
+)
 from pruning_core.studies.sampling import expected_range
 
 
@@ -33,3 +38,36 @@ def test_eq_robustness_chance(k: int, n: int) -> None:
     error = 4 * ranges.std() / 100
     expected = expected_range(k) * deviation / np.sqrt(n)
     assert expected == pytest.approx(ranges.mean(), abs=error)
+
+
+def test_eq_robustness_relative() -> None:
+    """Of 2,000 simulated studies, 95 % hold the true cost, and the true difference of two."""
+    rng = np.random.default_rng(0)
+    covariance = np.array([[0.010, 0.004], [0.004, 0.006]])
+    kept = {"one": 0, "difference": 0}
+    for _ in range(2_000):
+        small, large = (
+            rng.multivariate_normal(means, scale * covariance, 10).T
+            for means, scale in (([1.6, 1.5], 1), ([11.5, 10.0], 3))
+        )
+        costs = [relative_rises(*errors) for errors in (small, large)]
+        assert costs[0].mean() == pytest.approx(small[0].mean() / small[1].mean() - 1)
+        _, low, high = mean_interval(costs[0])
+        kept["one"] += low <= 1.6 / 1.5 - 1 <= high
+        estimate, low, high = difference_interval(costs[1], costs[0])
+        assert estimate == pytest.approx(costs[1].mean() - costs[0].mean())
+        kept["difference"] += low <= 11.5 / 10.0 - 1.6 / 1.5 <= high
+    error = 4 * np.sqrt(0.95 * 0.05 / 2_000)
+    for count in kept.values():
+        assert count / 2_000 == pytest.approx(0.95, abs=error)
+
+
+def test_eq_robustness_relative_to_first_order() -> None:
+    """The deviation of the ratio itself over many simulated studies is that of the mean."""
+    rng = np.random.default_rng(1)
+    covariance = np.array([[0.010, 0.004], [0.004, 0.006]])
+    errors = rng.multivariate_normal([1.6, 1.5], covariance, (20_000, 10))
+    ratios = errors[..., 0].mean(1) / errors[..., 1].mean(1) - 1
+    rises = np.array([relative_rises(*study.T).std(ddof=1) for study in errors[:2_000]])
+    expected = np.sqrt(np.mean(rises**2) / 10)
+    assert ratios.std() == pytest.approx(expected, rel=0.05)
