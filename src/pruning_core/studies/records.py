@@ -103,14 +103,14 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
 def adopt(study: Study, results: Path) -> None:
     """Take over what other studies have recorded of the runs that this one lacks."""
     recorded = set(table(study, results)["run"])
-    missing = [run.key for run in study.runs if run.key not in recorded]
+    missing = {run.key: run.point for run in study.runs if run.key not in recorded}
     for path in sorted(results.glob("*.parquet")):
         rows = _rows(path.with_suffix(".csv"))
-        rows = rows.loc[rows["run"].isin(missing)]
+        rows = rows.loc[rows["run"].isin(list(missing))]
         if len(rows):
             epochs = _epochs(path)
-            _add(study, results, rows, epochs.loc[epochs["run"].isin(rows["run"])])
-            missing = [key for key in missing if key not in set(rows["run"])]
+            named = rows.assign(point=[missing.pop(key) for key in rows["run"]])
+            _add(study, results, named, epochs.loc[epochs["run"].isin(rows["run"])])
 
 
 def forget(study: Study, results: Path, point: str) -> int:
