@@ -63,12 +63,13 @@ _build/built: $(READY) $(BOOK_SOURCES)
 
 pdf: _build/book.pdf ## print the whole book to _build/book.pdf, by Chromium
 
-# Sphinx puts the one page where the first chapter is, with links as if it were above.
+# Sphinx puts the one page where the first chapter is, with links as if it were above; those of the ledger's table
+# lead to pages of their own.
 _build/book.pdf: $(READY) $(BOOK_SOURCES)
 	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium (Debian: apt install chromium)"; exit 1; }
 	@rm -rf $(ONE_PAGE)
 	$(BIN)/jupyter-book build . -W -n --keep-going -q --builder custom --custom-builder singlehtml --path-output _build/pdf
-	sed -E 's|href="book/[a-z-]+\.html#|href="#|g; s|On this page|Contents|; s|<a [^>]*genindex.html">|<a>|' $(ONE_PAGE)/book/index.html > $(ONE_PAGE)/book.html
+	sed -E 's|href="book/[a-z-]+\.html#|href="#|g; s|href="([a-z0-9-]+)\.html"|href="#document-book/\1"|g; s|On this page|Contents|; s|<a [^>]*genindex.html">|<a>|' $(ONE_PAGE)/book/index.html > $(ONE_PAGE)/book.html
 	$(CHROMIUM) --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) --no-pdf-header-footer \
 		--generate-pdf-document-outline --virtual-time-budget=600000 \
 		--print-to-pdf=$(CURDIR)/$@ file://$(CURDIR)/$(ONE_PAGE)/book.html

@@ -72,7 +72,7 @@ def ledger_summary(claims: Sequence[Mapping[str, Any]]) -> str:
 - A condition on a mean is a coin toss at its limit; one on a whole interval is met there once in
   forty.
 - Settings were not always chosen without a look at the test set. The exceptions are listed.
-- The hard parts were the gradient of $\\theta$, not pruning too early, and making small networks
+- The hard parts were the gradient of θ, not pruning too early, and making small networks
   fast; the abstracts speak of none of them in numbers.
 """
 
