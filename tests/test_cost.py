@@ -52,3 +52,12 @@ def test_work_and_error_are_means_over_the_seeds() -> None:
     assert row["error"] == pytest.approx(dense.mean())
     assert row["low"] < row["error"] < row["high"]
     assert row["work"] == 20
+
+
+def test_the_table_of_runs_tells_the_mean_departure_too() -> None:
+    """From two columns of a row what the trajectory says epoch by epoch."""
+    rows = tables.runs(ROOT, "training-cost").set_index(["point", "seed"])["departure_percent"]
+    found = cost.departures(tables.epochs(ROOT, "training-cost")).set_index(["point", "seed"])
+    expected = (100 * found["departure"] / found["epochs"]).reindex(rows.index)
+    assert int(np.isnan(rows.to_numpy()).sum()) == 20  # dense ones, of which nothing leaves
+    np.testing.assert_allclose(rows, expected, atol=1e-3)

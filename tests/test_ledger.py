@@ -377,11 +377,31 @@ def test_the_command_line_answers_both_abstracts_on_its_first_screen(
     assert lines[-1].startswith(f"{len(claims)} claims: {hold} hold, ")
 
 
+def test_published_results_stand_beside_ours_in_as_many_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = ledger(capsys, "--published").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("  VIBNet ") for line in lines)
+
+
+def test_before_any_run_everything_is_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a reader finds it who repeats the studies in a folder without results."""
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    assert main(["ledger", "--root", str(tmp_path)]) == 0
+    claims = len(load_claims(ROOT / "studies" / "claims.toml"))
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"0 fail, {claims} open")
+
+
 def test_no_machine_names_reach_a_reader(
     claims: Claims, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither a column, nor a study or a point by the name that its file gives it."""
     text = ledger(capsys, "--verbose") + "".join(map(item, claims))
+    assert not re.search(r"\.\.(?!\.)", text.replace("...", "")), "two full stops"
+    text += ledger(capsys, "--published")
     text = re.sub(
         r"pruning-core study run [\w-]+|python -m [\w.]+|claim-[\w-]+|book/[\w.-]+", "", text
     )

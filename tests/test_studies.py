@@ -2,6 +2,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -281,6 +282,11 @@ def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFi
     assert_recorded(root, before)
     assert main([*command, "--again", "hallo"]) == 2
     assert "no point 'hallo'; it has bernoulli, halo" in capsys.readouterr().err
+    assert_recorded(root, before)
+    shutil.rmtree(root / "runs")
+    (root / "runs").write_text("in the way")
+    assert main([*command, "--again", "halo"]) == 2
+    assert str(root / "runs") in capsys.readouterr().err
     assert_recorded(root, before)
 
 

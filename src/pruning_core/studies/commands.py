@@ -59,7 +59,9 @@ def add_ledger(commands: argparse._SubParsersAction[Any]) -> None:
         help="only the claims that come from there",
     )
     ledger.add_argument(
-        "--published", action="store_true", help="published results beside ours, in place of claims"
+        "--published",
+        action="store_true",
+        help="published results beside ours, in place of claims (--json has both)",
     )
     _add_root(ledger)
 
@@ -161,7 +163,7 @@ def _ledger(options: argparse.Namespace) -> int:
     from pruning_core.studies import ledger, published
     from pruning_core.studies.ledger_text import as_text
 
-    if options.published:
+    if options.published and not options.json:
         print(published.as_text(published.compared(options.root)))
         return 0
     abstracts = ledger.abstracts(options.root)

@@ -88,8 +88,9 @@ def start_over(study: Study, root: Path, point: str) -> int:
         How many were recorded.
 
     Raises:
-        StudyError: if the study has no such point.
+        StudyError: if the study has no such point, or a folder cannot be written.
     """
+    _check_room(root, 0)
     with _recording(study, root):
         forgotten = forget(study, root / "results", point)
     for run in study.runs:
@@ -162,7 +163,6 @@ def _keep(study: Study, root: Path, finding: Finding) -> None:
 
 def _recording(study: Study, root: Path) -> AbstractContextManager[bool]:
     """One process at a time writes the files of a study."""
-    (root / "runs").mkdir(parents=True, exist_ok=True)
     return _locked(root / "runs" / f"{study.name}.lock", wait=True)
 
 

@@ -16,9 +16,8 @@ _RESAMPLES = 2_000
 def front(rows: pd.DataFrame, others: pd.DataFrame, size: str) -> Estimate:
     """Mean size, divided by that of the smallest other result that is at least as accurate.
 
-    At most 1 if and only if no other result dominates: is as accurate in less. An error that was
-    printed with so many decimals is compared with ours rounded to as many. Nothing as accurate
-    makes it 0.
+    Above 1 if and only if another result is as accurate in less. An error that was printed with so
+    many decimals is compared with ours rounded to as many. Nothing as accurate makes it 0.
 
     Args:
         rows: the runs of a point, with ``test_error_percent`` and the size.

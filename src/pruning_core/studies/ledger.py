@@ -201,6 +201,8 @@ def _rows(study: str, point: str, root: Path) -> pd.DataFrame:
     """The recorded runs of a point, with shares in percent."""
     files = (root / "studies" / f"{study}.toml", root / "results" / f"{study}.csv")
     stamp = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
+    if study == FEATURES and not files[1].exists():
+        return pd.DataFrame()
     known, rows = _recorded(study, root, stamp)
     if point not in known:
         raise StudyError(f"{study} has no point {point!r}; it has {', '.join(known)}")

@@ -73,7 +73,7 @@ def claim_lines(claim: Mapping[str, Any], verbose: bool) -> list[str]:
     lines = [f"{start}{number + across:>{room}}".rstrip()]
     if not verbose:
         return lines
-    lines += _wrapped(claim["text"] + ".", " " * 6)
+    lines += _wrapped(claim["text"].removesuffix(".") + ".", " " * 6)
     for name in ("published", "note"):
         if claim[name]:
             lines += _wrapped(f"{name}: {claim[name]}", " " * 6)

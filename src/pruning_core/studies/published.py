@@ -226,25 +226,24 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """A table for people."""
-    head = "ours at most as large: error % [95 % interval], weights %"
-    lines = [f"{'published':36}{'weights %':>10}{'error %':>9}  {head}"]
+    """What :func:`compared` found, in 80 columns: a table for each model and kind."""
+    lines = ["Is a point of ours at most as large, and as accurate? By weights, and by MACs."]
+    group = None
     for row in rows:
-        name, error = f"{row['model']} {row['method']}", f"{row['error_percent']:.{row['digits']}f}"
-        line = f"{name:36}{row['weights_percent']:10.2f}{error:>9}  "
+        if group != (group := (row["model"], row["kind"])):
+            lines += ["", f"{group[0]}, {group[1]}"]
+            lines.append(f"  {'published':23}{'weights':>9}{'error':>7}  met  MACs  ours")
+        error = f"{row['error_percent']:.{row['digits']}f}"
+        start = f"  {row['method']:23}{row['weights_percent']:7.2f} %{error:>5} %  "
+        start += f"{_said(row['as_good']):5}{_said(row['by_macs']) if 'by_macs' in row else '':6}"
         if row["point"] is None:
-            lines.append(f"{line}no point is as small")
+            lines.append(f"{start}none is as small")
             continue
-        macs = f", by MACs {_said(row['by_macs'])}" if "by_macs" in row else ""
-        best = ""
+        interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
+        lines.append(f"{start}{row['error']:.2f} {interval} at {row['weights']:.2f}")
         if None not in (row["best"], row["best_percent"]):
             theirs = f"{row['best_percent']:.{row['digits']}f}"
-            best = f"; best ever {row['best']:.2f} beside {theirs}"
-        lines.append(
-            f"{line}{_said(row['as_good'])}{macs}: "
-            f"{row['error']:.2f} [{row['low']:.2f}, {row['high']:.2f}], "
-            f"{row['weights']:.2f} ({row['study']}, {row['point']}){best}"
-        )
+            lines.append(f"    best error of any epoch: {theirs} %, ours {row['best']:.2f} %")
     return "\n".join(lines)
 
 
