@@ -29,14 +29,14 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from pruning_core.data import FILES, Dataset, load
+from pruning_core.experiments.data import FILES, Dataset, load
+from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.methods import Dense
+from pruning_core.experiments.provenance import device_name, versions
+from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import load_model
-from pruning_core.methods import Dense
 from pruning_core.metrics import count_weights
 from pruning_core.models import lenet_300_100
-from pruning_core.provenance import device_name, versions
-from pruning_core.settings import Settings, recommended
-from pruning_core.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 LENETS = ("lenet-300-100", "lenet-5")

@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pruning_core.data import Dataset, load
-from pruning_core.estimators import ESTIMATORS, Estimator, ExactSum, IntegratedGates
+from pruning_core.estimators import ESTIMATORS, ExactSum
+from pruning_core.experiments.data import Dataset, load
+from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.settings import recommended
 from pruning_core.gates import named_gates
 from pruning_core.models import lenet_300_100
-from pruning_core.settings import recommended
-from pruning_core.training import Trainer
+from pruning_core.pathwise import Estimator, IntegratedGates
 
 DRAWS = 2000
 CONTENDERS: dict[str, Callable[[], Estimator]] = {

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
-from pruning_core.data import FILES, Dataset, load
+from pruning_core.experiments.data import FILES, Dataset, load
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT / "data" / "mnist"

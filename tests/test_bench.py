@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

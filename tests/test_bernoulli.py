@@ -11,10 +11,11 @@ from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.estimators import ExactSum, StraightThrough
+from pruning_core.estimators import ExactSum
 from pruning_core.gates import BernoulliGate, InputGate
 from pruning_core.hyperprior import Beta, Fixed, Flattening, HyperPrior
 from pruning_core.models import lenet_300_100
+from pruning_core.pathwise import StraightThrough
 
 
 class TwoGates(nn.Module):

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from pruning_core import __version__
-from pruning_core.callbacks import CHECKPOINT_FILE
 from pruning_core.cli import _parser, _settings, main
-from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE
+from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.studies.declaration import Run, load_study
 from pruning_core.studies.ledger import load_claims
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pruning_core.compaction import CompactionError, compact_
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.models import lenet_5, lenet_300_100
 

@@ -1,4 +1,4 @@
-"""Tests of pruning_core.data: full MNIST, folders of idx files, every error, the batches."""
+"""Tests of data: full MNIST, folders of idx files, every error, the batches."""
 
 import gzip
 import hashlib
@@ -17,8 +17,8 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_core import data
-from pruning_core.data import (
+from pruning_core.experiments import data
+from pruning_core.experiments.data import (
     DATASETS,
     FILES,
     MNIST_MD5,

@@ -12,7 +12,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent
 from pruning_core.studies.intervals import interval

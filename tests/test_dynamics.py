@@ -1,10 +1,10 @@
-"""Tests of pruning_core.dynamics: the regions, the projection, and the integrator against scipy."""
+"""Tests of dynamics: the regions, the projection, and the integrator against scipy."""
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pruning_core.dynamics import Bounds, OneUnit, noisy_descent
+from pruning_core.theory.dynamics import Bounds, OneUnit, noisy_descent
 
 BOUNDS = Bounds(0.5, kappa=1.3, decay=0.3, theta_rate=0.8)
 

@@ -1,4 +1,4 @@
-"""Tests of pruning_core.enumeration, against loops, scipy and the gates' own estimators."""
+"""Tests of pruning_core.theory.enumeration, against loops, scipy and the gates' own estimators."""
 
 import itertools
 import math
@@ -9,9 +9,9 @@ from scipy import stats
 from scipy.optimize import minimize
 from torch import nn
 
-from pruning_core import enumeration
 from pruning_core.estimators import ExactSum
 from pruning_core.gates import BernoulliGate
+from pruning_core.theory import enumeration
 
 TABLE = torch.tensor([7.0, 3.0, 4.5, 0.5, 6.0, 1.0, 5.0, 2.0], dtype=torch.float64)
 THETA = torch.tensor([0.2, 0.7, 0.45], dtype=torch.float64)

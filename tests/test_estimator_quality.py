@@ -1,4 +1,4 @@
-"""Tests of pruning_core.estimator_quality, on the small network of the chapter."""
+"""Tests of pruning_core.theory.estimator_quality, on the small network of the chapter."""
 
 from pathlib import Path
 
@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.data import Dataset
-from pruning_core.estimator_quality import (
+from pruning_core.estimators import ExactSum
+from pruning_core.experiments.data import Dataset
+from pruning_core.gates import named_gates
+from pruning_core.pathwise import Estimator, IntegratedGates, StraightThrough
+from pruning_core.theory.estimator_quality import (
     Quality,
     quality,
     recorded_noise,
@@ -15,8 +18,6 @@ from pruning_core.estimator_quality import (
     theta_gradient,
     weight_gradient,
 )
-from pruning_core.estimators import Estimator, ExactSum, IntegratedGates, StraightThrough
-from pruning_core.gates import named_gates
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.estimators import (
-    ESTIMATORS,
-    MAX_EXACT_UNITS,
-    DisARM,
-    Estimator,
-    ExactSum,
-    IntegratedGates,
-    Reinforce,
-    StraightThrough,
-)
+from pruning_core.estimators import ESTIMATORS, MAX_EXACT_UNITS, DisARM, ExactSum, Reinforce
 from pruning_core.gates import BernoulliGate, named_gates
+from pruning_core.pathwise import Estimator, IntegratedGates, StraightThrough
 
 REPEATS = 1_000
 CHUNKS = 60

@@ -13,17 +13,17 @@ import torch
 from playwright.sync_api import Browser, Page
 from scipy import stats
 
-from pruning_core.dynamics import Bounds, OneUnit
+from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
+from pruning_core.baselines.sparsity_priors import Count
 from pruning_core.explorers import trained
 from pruning_core.explorers.chart import MIME
 from pruning_core.explorers.unit import STARTS
-from pruning_core.figures.priors import Count
 from pruning_core.halo import bridge_scale, bridge_shrink, bridge_threshold
 from pruning_core.hyperprior import Fixed, Flattening, beta_of_price, resting_theta
-from pruning_core.penalties import Bridge, Lasso, Ridge
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.published import load_published
 from pruning_core.studies.tables import epochs, runs
+from pruning_core.theory.dynamics import Bounds, OneUnit
 
 ROOT = Path(__file__).parents[1]
 PLACES = {  # by name, the page and the place among its explorers

@@ -14,16 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.export import (
-    DESCRIPTION_FILE,
-    WEIGHTS_FILE,
-    ModelFileError,
-    export,
-    load_model,
-    make_writable,
-    save_model,
-    write_atomically,
-)
+from pruning_core.checkpoints import ModelFileError
+from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, export, load_model, save_model
+from pruning_core.files import make_writable, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.metrics import architecture
 from pruning_core.models import lenet_5, lenet_300_100

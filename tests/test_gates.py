@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.estimators import IntegratedGates, StraightThrough
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.pathwise import IntegratedGates, StraightThrough
 
 
 def gate_with(*theta: float, estimator: StraightThrough | None = None) -> BernoulliGate:

@@ -1,4 +1,4 @@
-"""Tests of pruning_core.hard_concrete: frequencies and means against quadrature."""
+"""Tests of pruning_core.baselines.hard_concrete: frequencies and means against quadrature."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from scipy import integrate
 from torch import nn
 
-from pruning_core.hard_concrete import HIGH, LOW, TEMPERATURE, HardConcreteGate
+from pruning_core.baselines.hard_concrete import HIGH, LOW, TEMPERATURE, HardConcreteGate
 
 
 def gate_with(*log_alpha: float) -> HardConcreteGate:

@@ -13,21 +13,23 @@ from pruning_core.export import export, save_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import (
     architecture,
-    codebook_factor,
     count_bytes,
     count_macs,
-    count_sparse_bytes,
     count_weights,
     error_percent,
     evaluating,
-    forward_seconds,
     macs_by_layer,
-    position_bits,
     predictions,
     weighted_layers,
 )
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.sparsity import prune_
+from pruning_core.theory.counting import (
+    codebook_factor,
+    count_sparse_bytes,
+    forward_seconds,
+    position_bits,
+)
 
 IMAGE = torch.zeros(1, 1, 28, 28)
 

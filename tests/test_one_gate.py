@@ -1,12 +1,12 @@
-"""Tests of pruning_core.one_gate: its derivative and worth, and where the steps come to rest."""
+"""Tests of one_gate: its derivative and worth, and where the steps come to rest."""
 
 import math
 
 import pytest
 import torch
 
-from pruning_core.estimators import IntegratedGates, StraightThrough
-from pruning_core.one_gate import LogisticGate
+from pruning_core.pathwise import IntegratedGates, StraightThrough
+from pruning_core.theory.one_gate import LogisticGate
 
 
 def test_derivative_and_worth() -> None:

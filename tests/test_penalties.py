@@ -1,4 +1,4 @@
-"""Tests of pruning_core.penalties: slopes against autograd, thresholds against minimisation."""
+"""Tests of penalties: slopes against autograd, thresholds against minimisation."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from torch import Tensor
 
-from pruning_core.halo import bridge_scale, halo_marginal
-from pruning_core.penalties import (
+from pruning_core.baselines.penalties import (
     AdaptiveLasso,
     Bridge,
     GroupLasso,
@@ -19,6 +18,7 @@ from pruning_core.penalties import (
     Ridge,
     SharedShrinkage,
 )
+from pruning_core.halo import bridge_scale, halo_marginal
 
 PENALTIES: dict[str, Callable[[float], Penalty]] = {
     "ridge": Ridge,

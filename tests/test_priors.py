@@ -1,4 +1,4 @@
-"""Tests of pruning_core.priors, against scipy's densities and quadrature."""
+"""Tests of pruning_core.theory.priors, against scipy's densities and quadrature."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from scipy.integrate import quad, simpson
 
-from pruning_core import priors
+from pruning_core.theory import priors
 
 ALL: dict[str, priors.LogDensity] = {
     "normal": priors.normal,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
 from pruning_core.metrics import count_nonzero_weights, count_weights, error_percent
 
 README = Path(__file__).parents[1] / "README.md"

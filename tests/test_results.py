@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
+from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.provenance import versions
+from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.export import load_model
-from pruning_core.methods import METHODS
 from pruning_core.metrics import architecture, count_nonzero_weights, error_percent
-from pruning_core.provenance import versions
-from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.studies import tables
 
 ROOT = Path(__file__).parents[1]

@@ -1,15 +1,15 @@
-"""Tests of pruning_core.runs: what a run finds where its files are to go."""
+"""Tests of pruning_core.experiments.runs: what a run finds where its files are to go."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from pruning_core.callbacks import CHECKPOINT_FILE
-from pruning_core.data import Dataset
-from pruning_core.runs import train
-from pruning_core.settings import Settings
-from pruning_core.training import TrainingError
+from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.data import Dataset
+from pruning_core.experiments.loop import TrainingError
+from pruning_core.experiments.runs import train
+from pruning_core.experiments.settings import Settings
 
 SHORT = Settings(epochs=1, bernoulli_epochs=1)
 

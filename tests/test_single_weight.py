@@ -1,4 +1,4 @@
-"""Tests of pruning_core.single_weight: joint descent ends where the theory says it can."""
+"""Tests of pruning_core.theory.single_weight: joint descent ends where the theory says it can."""
 
 import math
 from functools import partial
@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
+from pruning_core.baselines.penalties import Bridge, Lasso, Penalty, Ridge
 from pruning_core.halo import optimal_coefficient
-from pruning_core.penalties import Bridge, Lasso, Penalty, Ridge
-from pruning_core.single_weight import joint_path, kept_share, risk
+from pruning_core.theory.single_weight import joint_path, kept_share, risk
 
 
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])

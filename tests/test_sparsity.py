@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.data import Dataset
+from pruning_core.experiments.data import Dataset
 from pruning_core.metrics import count_nonzero_weights, count_weights, error_percent
 from pruning_core.models import build_model
 from pruning_core.sparsity import (

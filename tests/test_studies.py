@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.cli import _parser, _settings, main
-from pruning_core.settings import Settings, recommended
+from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.studies.declaration import Run, StudyError, load_study, names
 from pruning_core.studies.execution import run_study, unfinished
 from pruning_core.studies.records import table, trajectories

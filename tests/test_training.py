@@ -1,4 +1,4 @@
-"""Tests of pruning_core.training and methods: resume to the bit, and what can go wrong."""
+"""Tests of pruning_core.experiments.loop and methods: resume to the bit, and what can go wrong."""
 
 import json
 import math
@@ -18,18 +18,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pruning_core.callbacks import CHECKPOINT_FILE, Callback, HaloHistory
-from pruning_core.data import Dataset
+from pruning_core.experiments.callbacks import CHECKPOINT_FILE, Callback, HaloHistory
+from pruning_core.experiments.data import Dataset
+from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.methods.penalised import Shrinking
+from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
+from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_model
 from pruning_core.gates import named_gates
-from pruning_core.methods import METHODS
-from pruning_core.methods.penalised import Shrinking
 from pruning_core.metrics import architecture, error_percent, weighted_layers
 from pruning_core.models import MODELS
-from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
-from pruning_core.settings import Settings, recommended
 from pruning_core.sparsity import TOLERANCE, ZEROS_PERCENT
-from pruning_core.training import Trainer, TrainingError
 
 LEAST = torch.finfo(torch.float32).tiny  # of normal numbers
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

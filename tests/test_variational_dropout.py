@@ -1,4 +1,4 @@
-"""Tests of pruning_core.variational_dropout: noise and divergence against their definitions."""
+"""Tests of variational_dropout: noise and divergence against their definitions."""
 
 import math
 from itertools import pairwise
@@ -8,9 +8,9 @@ import torch
 from scipy import integrate
 from torch import nn
 
+from pruning_core.baselines.variational_dropout import VariationalDropout
 from pruning_core.metrics import weighted_layers
 from pruning_core.models import build_model
-from pruning_core.variational_dropout import VariationalDropout
 
 EULER = 0.5772156649015329
 

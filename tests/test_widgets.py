@@ -10,10 +10,10 @@ import torch
 from ipywidgets import FloatSlider, VBox
 from matplotlib.figure import Figure
 
-from pruning_core.data import Dataset, load
+from pruning_core.experiments.data import Dataset, load
+from pruning_core.experiments.loop import TrainingError
 from pruning_core.export import load_model
 from pruning_core.metrics import architecture
-from pruning_core.training import TrainingError
 from pruning_core.widgets import closed_forms
 from pruning_core.widgets.live import TrainLive
 

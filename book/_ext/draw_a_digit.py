@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from torch import Tensor, nn
 
-from pruning_core.data import load
+from pruning_core.experiments.data import load
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent, weighted_layers
 from pruning_core.studies.intervals import interval

@@ -2,12 +2,13 @@
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.compaction import CompactionError, compact_
-from pruning_core.estimators import DisARM, ExactSum, IntegratedGates, Reinforce, StraightThrough
+from pruning_core.estimators import DisARM, ExactSum, Reinforce
 from pruning_core.export import export, load_model, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.pathwise import IntegratedGates, StraightThrough
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
 
 __version__ = "0.1.0"

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
-from pruning_core.estimators import Estimator, Losses
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.hyperprior import Flattening, HyperPrior
+from pruning_core.pathwise import Estimator, Losses
 
 UNDECIDED = (0.02, 0.98)
 """A unit is undecided while its θ lies strictly between these."""

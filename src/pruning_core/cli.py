@@ -15,18 +15,19 @@ from typing import Any, NoReturn
 import torch
 
 from pruning_core import __version__
-from pruning_core.callbacks import ProgressBar
-from pruning_core.data import DATASETS, DataError, load
+from pruning_core.checkpoints import ModelFileError
 from pruning_core.estimators import ESTIMATORS
-from pruning_core.export import ModelFileError, load_model
+from pruning_core.experiments.callbacks import ProgressBar
+from pruning_core.experiments.data import DATASETS, DataError, load
+from pruning_core.experiments.loop import TrainingError
+from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.runs import SUMMARY_FILE, train
+from pruning_core.experiments.settings import Settings, recommended
+from pruning_core.export import load_model
 from pruning_core.hyperprior import HYPER_PRIORS
-from pruning_core.methods import METHODS
 from pruning_core.metrics import error_percent
 from pruning_core.models import INITIALISATIONS, MODELS
-from pruning_core.runs import SUMMARY_FILE, train
-from pruning_core.settings import Settings, recommended
 from pruning_core.studies.commands import add_ledger, add_study
-from pruning_core.training import TrainingError
 
 _OPERATING_POINTS = """\
 operating points, and what was asked of each: test error, and weights kept or, for halo, zeros

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch_pruning.ops import _OutputOp
 
-from pruning_core.gate_pruners import GatePruner, InputGatePruner
+from pruning_core._gate_pruners import GatePruner, InputGatePruner
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.metrics import evaluating
 

@@ -4,129 +4,27 @@ For fixed weights the expected loss is affine in every θ_i, and its derivative 
 
     ∂/∂θ_i E_ξ[L(ξ)] = E[L | ξ_i = 1] − E[L | ξ_i = 0].
 
-Pathwise estimators read it off one ordinary backward pass; score-function estimators compare
-losses at several draws of ξ; the exact sum enumerates all of them.
+Pathwise estimators (:mod:`pruning_core.pathwise`) read it off one ordinary backward pass. Here are
+the others: score functions, which compare losses at several draws of ξ, and the exact sum, which
+enumerates all of them.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
-from pruning_core.gates import BernoulliGate, broadcast
-
-Losses = Callable[[], Tensor]
-"""Evaluates the model on the current batch and returns the loss of each example, shape (N,)."""
+from pruning_core.gates import BernoulliGate
+from pruning_core.pathwise import Estimator, IntegratedGates, Losses, StraightThrough, bernoulli
 
 _MARGIN = 1e-3
 """Score-function estimators divide by θ and 1 − θ, so they sample from θ kept this far inside."""
 
 MAX_EXACT_UNITS = 14
 """The exact sum enumerates 2ⁿ masks; beyond this many units it is refused."""
-
-
-class Estimator(ABC):
-    """How gates are drawn and how ∂J/∂θ is found. Stateless; one instance may serve all gates."""
-
-    unbiased: bool
-    """Whether the expectation of the estimate is the exact derivative.
-
-    Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
-    and at the nearest of these for a θ outside.
-    """
-
-    forward_passes: int
-    """Evaluations of the model per step."""
-
-    @abstractmethod
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        """ξ · inputs with ξ newly drawn, as a gate does it in training mode.
-
-        The backward pass of the result adds this estimator's ∂L/∂θ to ``theta.grad``.
-
-        Args:
-            inputs: shape (N, n, …).
-            theta: probabilities, shape (n,).
-        """
-
-    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
-        """Accumulate the gradients of the mean loss in the weights and in every θ.
-
-        Args:
-            gates: all gates of the model.
-            losses: evaluates the model on the batch; called ``forward_passes`` times.
-            num_examples: N, the length of what ``losses`` returns.
-
-        Returns:
-            The mean loss in nats per example, a detached scalar.
-        """
-        loss = losses().mean()
-        loss.backward()
-        return loss.detach()
-
-
-class StraightThrough(Estimator):
-    """∂L/∂ξ_i at the sampled ξ_i: a first-order guess at the difference, and biased by it.
-
-    The guess over-values a unit that is off and under-values one that is on wherever the loss is
-    convex along the gate, which leaves equilibria between 0 and 1.
-    """
-
-    unbiased = False
-    forward_passes = 1
-
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        values = _bernoulli(theta.detach(), inputs.shape[0]) + (theta - theta.detach())
-        return inputs * broadcast(values, inputs)
-
-
-class IntegratedGates(Estimator):
-    """The difference as an integral: L(1) − L(0) = ∫₀¹ ∂L/∂ξ_i |_{ξ_i = t} dt.
-
-    A multiplier is, with probability ``fraction``, a uniform t in place of a Bernoulli ξ;
-    ∂L/∂ξ_i there is a one-sample estimate of the integral. It costs one ordinary backward pass.
-    The only bias is that some of the other gates are then uniform too; it vanishes with
-    ``fraction``, while the variance grows.
-
-    Args:
-        fraction: of the multipliers that are uniform, in (0, 1].
-        draws: by default every example has a draw of its own. On a small network a gate costs
-            less when the examples of a batch share so many independent draws evenly; batches
-            that cannot be shared out evenly keep to the default.
-
-    Raises:
-        ValueError: if ``fraction`` or ``draws`` is out of range.
-    """
-
-    unbiased = False
-    forward_passes = 1
-
-    def __init__(self, fraction: float = 0.25, *, draws: int | None = None) -> None:
-        if not 0.0 < fraction <= 1.0:
-            raise ValueError(f"fraction is {fraction}; a number in (0, 1] was expected")
-        if draws is not None and draws < 1:
-            raise ValueError(f"draws is {draws}; at least 1 was expected, or None")
-        self.fraction = fraction
-        self.draws = draws
-
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
-        num_examples = inputs.shape[0]
-        draws = self.draws
-        if draws is None or num_examples % draws:
-            draws = max(num_examples, 1)
-        values = broadcast(self._draw(theta.expand(draws, -1)), inputs)
-        return (inputs.unflatten(0, (num_examples // draws, draws)) * values).flatten(0, 1)
-
-    def _draw(self, theta: Tensor) -> Tensor:
-        now = theta.detach()
-        chosen, uniform = torch.rand(2, *theta.shape, dtype=theta.dtype, device=theta.device)
-        chosen = chosen.lt(self.fraction).to(now)
-        values = torch.lerp(uniform.lt(now).to(now), uniform, chosen)
-        return torch.addcmul(values, chosen, theta - now, value=1 / self.fraction)
 
 
 class _ScoreFunction(Estimator):
@@ -161,7 +59,7 @@ class Reinforce(_ScoreFunction):
         thetas = [_inside(gate) for gate in gates]
         draws, values = [], []
         for _ in range(self.samples):
-            draw = [_bernoulli(theta, num_examples) for theta in thetas]
+            draw = [bernoulli(theta, num_examples) for theta in thetas]
             loss = _held_losses(gates, draw, losses)
             (loss.mean() / self.samples).backward()
             draws.append(draw)
@@ -246,11 +144,6 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
 
 def _inside(gate: BernoulliGate) -> Tensor:
     return gate.theta.detach().clamp(_MARGIN, 1 - _MARGIN)
-
-
-def _bernoulli(theta: Tensor, num_examples: int) -> Tensor:
-    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n)."""
-    return torch.bernoulli(theta.expand(num_examples, -1))
 
 
 def _held_losses(gates: Sequence[BernoulliGate], draws: Iterable[Tensor], losses: Losses) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, fx, nn
 
+from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
+from pruning_core.files import write_atomically
 from pruning_core.gates import BernoulliGate, InputGate
 from pruning_core.models import build_model
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
-
-
-class ModelFileError(ValueError):
-    """A saved model that cannot be read: the file, what was expected and what to do."""
 
 
 def export(model: nn.Module) -> nn.Module:
@@ -119,77 +115,6 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
             f"{directory}: damaged model files ({reason}); train or copy them again"
         ) from error
     return plain.eval()
-
-
-def layer_sizes(model: nn.Module) -> dict[str, dict[str, int]]:
-    """The integer attributes of every layer with parameters, such as ``in_features``."""
-    return {
-        name: {
-            key: value
-            for key, value in vars(module).items()
-            if isinstance(value, int) and not isinstance(value, bool)
-        }
-        for name, module in model.named_modules()
-        if module._parameters or isinstance(module, BernoulliGate)
-    }
-
-
-def resize_(
-    model: nn.Module, tensors: Mapping[str, Tensor], sizes: Mapping[str, Mapping[str, int]]
-) -> None:
-    """Give every layer the shapes of ``tensors`` and the attributes of ``sizes``.
-
-    Raises:
-        ModelFileError: naming what differs, if the tensors are not this model's.
-    """
-    expected = set(model.state_dict())
-    if expected != set(tensors):
-        raise ModelFileError(
-            "the saved model is another one: missing "
-            f"{sorted(expected - set(tensors))}, unexpected {sorted(set(tensors) - expected)}"
-        )
-    for key, tensor in tensors.items():
-        path, _, name = key.rpartition(".")
-        module = model.get_submodule(path)
-        current = getattr(module, name)
-        if current.shape == tensor.shape:
-            continue
-        empty = torch.empty(tensor.shape, dtype=current.dtype, device=current.device)
-        if name in module._parameters:
-            module._parameters[name] = nn.Parameter(empty, current.requires_grad)
-        else:
-            module._buffers[name] = empty.requires_grad_(current.requires_grad)
-    for path, attributes in sizes.items():
-        module = model.get_submodule(path)
-        for key, value in attributes.items():
-            setattr(module, key, value)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to disk, and rename."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def make_writable(folder: Path) -> None:
-    """Create a folder if it is missing, and see that it has room for a file.
-
-    Several processes may do so at once: what is written has no name, and ends with this call.
-
-    Raises:
-        OSError: saying what stands in the way.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(bytes(4096))
 
 
 def _without_theta(gate: BernoulliGate) -> nn.Module:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from pruning_core.estimators import Estimator
+from pruning_core.pathwise import Estimator, IntegratedGates, broadcast
 
 
 class BernoulliGate(nn.Module):
@@ -52,11 +51,7 @@ class BernoulliGate(nn.Module):
             raise ValueError(f"num_units is {num_units}; a gate needs at least one unit")
         if not 0.0 <= theta <= 1.0:
             raise ValueError(f"theta is {theta}; a probability in [0, 1] was expected")
-        if estimator is None:
-            from pruning_core.estimators import IntegratedGates
-
-            estimator = IntegratedGates()
-        self.estimator = estimator
+        self.estimator = IntegratedGates() if estimator is None else estimator
         self.register_buffer("theta", torch.full((num_units,), float(theta)).requires_grad_())
         # Memory of BernoulliPruner, kept here so that checkpoints and compaction carry it along.
         self.register_buffer("theta_average", torch.full((num_units,), float(theta)))
@@ -175,9 +170,3 @@ def sampled_gates(model: nn.Module) -> Iterator[None]:
     finally:
         for gate in gates:
             gate.sampling = False
-
-
-def broadcast(values: Tensor, inputs: Tensor) -> Tensor:
-    """Append singleton dimensions, so that (n,) or (N, n) multiplies (N, n, …)."""
-    extra = inputs.dim() - 2
-    return values.reshape(*values.shape, *(1,) * extra) if extra else values

@@ -12,8 +12,8 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
-from pruning_core.enumeration import elbo, log_evidence, mean_field, posterior
 from pruning_core.hyperprior import Flattening
+from pruning_core.theory.enumeration import elbo, log_evidence, mean_field, posterior
 
 Array = NDArray[np.float64]
 PI = np.array([0.3, 0.6, 0.15])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pruning_core.dynamics import Bounds, OneUnit, noisy_descent
+from pruning_core.theory.dynamics import Bounds, OneUnit, noisy_descent
 
 CASES = [Bounds(0.5, 1.0, 0.3), Bounds(0.4, 2.0, 0.0, 0.5), Bounds(3.0, 5.0, 2.0, 1.7)]
 

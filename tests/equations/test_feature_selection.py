@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from pruning_core.penalties import Bridge, Lasso, Penalty
-from pruning_core.single_weight import kept_share, risk
+from pruning_core.baselines.penalties import Bridge, Lasso, Penalty
+from pruning_core.theory.single_weight import kept_share, risk
 
 
 @pytest.mark.parametrize("penalty", [Lasso(0.3), Bridge(0.3)])

@@ -8,8 +8,8 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.stats import expon, gamma, laplace, norm
 
-from pruning_core import priors
 from pruning_core.halo import negative_log_prior, normalised_coefficient, optimal_coefficient
+from pruning_core.theory import priors
 
 PRICES = pytest.mark.parametrize(("xi", "psi"), [(1.0, 1.0), (0.2, 3.0)])
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize, minimize_scalar
 from torch import nn
 
 from pruning_core.halo import PULL_LIMIT, Halo, dose
-from pruning_core.single_weight import joint_path
+from pruning_core.theory.single_weight import joint_path
 
 
 def test_eq_optimising_bounds() -> None:

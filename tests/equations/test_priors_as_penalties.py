@@ -12,9 +12,9 @@ from scipy.integrate import quad
 from scipy.optimize import minimize
 from torch import Tensor
 
-from pruning_core.figures.priors import Count, Horseshoe, StudentT
+from pruning_core.baselines.penalties import Bridge, GroupLasso, Lasso, Penalty, Ridge
+from pruning_core.baselines.sparsity_priors import Count, Horseshoe, StudentT
 from pruning_core.halo import bridge_threshold
-from pruning_core.penalties import Bridge, GroupLasso, Lasso, Penalty, Ridge
 
 ROOT_TAU = math.sqrt(2 * math.pi)
 

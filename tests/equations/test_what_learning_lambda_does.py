@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
+from pruning_core.baselines.penalties import Bridge
 from pruning_core.halo import (
     bridge_scale,
     bridge_shrink,
@@ -15,8 +16,7 @@ from pruning_core.halo import (
     halo_marginal,
     optimal_coefficient,
 )
-from pruning_core.penalties import Bridge
-from pruning_core.single_weight import joint_path
+from pruning_core.theory.single_weight import joint_path
 
 PRICES = pytest.mark.parametrize(("xi", "psi"), [(0.19, 0.19), (3e-5, 5e-5), (2.0, 0.1)])
 SCALES = pytest.mark.parametrize("scale", [1e-3, 0.36, 5.0])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
-from pruning_core.enumeration import differences, expectation, masks
+from pruning_core.theory.enumeration import differences, expectation, masks
 
 Array = NDArray[np.float64]
 PRICE = 1.5

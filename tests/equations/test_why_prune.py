@@ -9,16 +9,10 @@ from scipy.sparse import csr_array
 from scipy.stats import binom
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.metrics import (
-    codebook_factor,
-    count_macs,
-    count_sparse_bytes,
-    count_weights,
-    position_bits,
-    weighted_layers,
-)
+from pruning_core.metrics import count_macs, count_weights, weighted_layers
 from pruning_core.models import build_model, lenet_300_100
 from pruning_core.sparsity import make_permanent_, prune_
+from pruning_core.theory.counting import codebook_factor, count_sparse_bytes, position_bits
 
 IMAGE = torch.zeros(1, 1, 28, 28)
 

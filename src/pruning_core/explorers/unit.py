@@ -20,7 +20,7 @@ FATES = ("dies", "survives")
 
 
 def life_of_a_unit() -> Explorer:
-    """Regions of attraction of :class:`pruning_core.dynamics.Bounds`, and the worst case's flow.
+    """Regions of attraction of :class:`~pruning_core.theory.dynamics.Bounds`, and the worst flow.
 
     The worst case is a unit worth κ‖w‖, whose flow is linear until θ reaches 0 or 1: a sum of two
     exponentials in the distance from the saddle. Beyond, it runs along the edge.

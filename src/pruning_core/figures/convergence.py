@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pruning_core.dynamics import Bounds, OneUnit
 from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.theory.dynamics import Bounds, OneUnit
 
 Array = NDArray[np.float64]
 _LINES = ("-", "--", "-.", ":")

@@ -9,8 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.enumeration import differences, expectation
 from pruning_core.figures.style import DENSE, PALETTE, REMOVED, STYLE
+from pruning_core.theory.enumeration import differences, expectation
 
 
 def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) -> Figure:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from pruning_core.estimator_quality import Quality
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
-from pruning_core.one_gate import LogisticGate
+from pruning_core.theory.estimator_quality import Quality
+from pruning_core.theory.one_gate import LogisticGate
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":")

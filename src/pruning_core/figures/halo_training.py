@@ -15,7 +15,7 @@ from pruning_core.halo import optimal_coefficient
 from pruning_core.sparsity import TOLERANCE
 
 Path = tuple[Tensor, Tensor]
-"""w and λ after every step, as :func:`pruning_core.single_weight.joint_path` returns them."""
+"""w and λ after every step, as :func:`~pruning_core.theory.single_weight.joint_path` has them."""
 
 
 def coming_to_rest(by_label: Mapping[str, Path], resting: float) -> Figure:

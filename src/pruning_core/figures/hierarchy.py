@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
-from pruning_core.priors import LogDensity
+from pruning_core.theory.priors import LogDensity
 
 _LOOKS: tuple[dict[str, Any], ...] = (
     {"color": PALETTE[0], "ls": "-"},

@@ -24,7 +24,7 @@ def progress(
     """Test error and size after every epoch, what is learned of the gates or weights, the record.
 
     Args:
-        trajectory: as :class:`pruning_core.training.Trainer` has it; one epoch at least.
+        trajectory: as :class:`pruning_core.experiments.loop.Trainer` has it; one epoch at least.
         recorded: operating points of the same model, with columns weights_percent and error.
         weights_total: of the dense network.
         label: what ``values`` are.

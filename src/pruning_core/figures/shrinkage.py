@@ -10,15 +10,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pruning_core.baselines.penalties import Penalty
 from pruning_core.figures.style import DENSE, PALETTE, STYLE
 from pruning_core.halo import optimal_coefficient
-from pruning_core.penalties import Penalty
 
 COLOURS = {"ridge": DENSE, "lasso": PALETTE[1], "hard": PALETTE[2], "bridge": PALETTE[0]}
 DASHES = {"ridge": ":", "lasso": "--", "hard": "-.", "bridge": "-"}
 
 Path = tuple[Tensor, Tensor]
-"""w and λ after every step, as :func:`pruning_core.single_weight.joint_path` returns them."""
+"""w and λ after every step, as :func:`~pruning_core.theory.single_weight.joint_path` has them."""
 
 
 def penalties_and_slopes(penalties: Mapping[str, Penalty], largest: float = 2.0) -> Figure:

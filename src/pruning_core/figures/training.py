@@ -125,7 +125,7 @@ def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Seconds an epoch takes and test error after it, for several runs side by side.
 
     Args:
-        runs: by label, the trajectory of the run, as :class:`pruning_core.training.Trainer` has it.
+        runs: by label, the trajectory of a run, as in its summary.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 5.0), layout="constrained")

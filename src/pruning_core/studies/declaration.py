@@ -12,9 +12,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-from pruning_core.data import Split
-from pruning_core.methods import METHOD_SETTINGS, METHODS
-from pruning_core.settings import Settings, recommended
+from pruning_core.experiments.data import Split
+from pruning_core.experiments.methods import METHOD_SETTINGS, METHODS
+from pruning_core.experiments.settings import Settings, recommended
 
 _KEYS = {"title", "seeds", "dataset", "split", "settings", "grid", "points"}
 _OTHERS = {"claims", "abstracts"}
@@ -32,7 +32,7 @@ class Run:
     Attributes:
         point: the name of its settings within the study; runs of one point differ in their seed.
         settings: all of them.
-        dataset: a name that :func:`pruning_core.data.load` knows, or a folder.
+        dataset: a name that :func:`pruning_core.experiments.data.load` knows, or a folder.
         split: "test" or "validation".
     """
 

@@ -19,10 +19,10 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from pruning_core.callbacks import CHECKPOINT_FILE
-from pruning_core.data import Dataset, load
-from pruning_core.export import make_writable
-from pruning_core.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
+from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.data import Dataset, load
+from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
+from pruning_core.files import make_writable
 from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.records import adopt, forget, record, table
 

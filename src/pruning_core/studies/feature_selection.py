@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pruning_core.export import write_atomically
+from pruning_core.baselines.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
+from pruning_core.files import write_atomically
 from pruning_core.halo import Halo, bridge_scale
-from pruning_core.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
 from pruning_core.studies import ROOT
 
 RESULTS = ROOT / "results" / "feature-selection.csv"

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from pruning_core.export import WEIGHTS_FILE, write_atomically
+from pruning_core.export import WEIGHTS_FILE
+from pruning_core.files import write_atomically
 from pruning_core.studies.declaration import StudyError, load_study
 
 STUDY = "lenet-300-100"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.export import write_atomically
+from pruning_core.files import write_atomically
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import Run, Study, StudyError
 

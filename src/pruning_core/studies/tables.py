@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.settings import Settings
+from pruning_core.experiments.settings import Settings
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import load_study, names
 from pruning_core.studies.intervals import interval, mean_interval

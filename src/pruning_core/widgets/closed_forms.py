@@ -13,12 +13,12 @@ import torch
 from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, ValueWidget, VBox
 from matplotlib.figure import Figure
 
-from pruning_core.dynamics import Bounds, OneUnit
+from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
 from pruning_core.figures import convergence, hyperprior, shrinkage
 from pruning_core.halo import bridge_scale, bridge_threshold
 from pruning_core.hyperprior import Fixed, Flattening, beta_of_price
-from pruning_core.penalties import Bridge, Lasso, Ridge
-from pruning_core.single_weight import joint_path
+from pruning_core.theory.dynamics import Bounds, OneUnit
+from pruning_core.theory.single_weight import joint_path
 
 _WIDE = {"description_width": "14em"}
 STARTS = np.array([[0.1, 0.1], [0.3, 0.2], [0.5, 0.05], [0.3, 0.55], [0.9, 0.2], [0.05, 1.0]])

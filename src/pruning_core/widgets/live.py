@@ -26,18 +26,18 @@ from ipywidgets import (
 from torch import nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.callbacks import Callback
-from pruning_core.data import Dataset, load
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.experiments.callbacks import Callback
+from pruning_core.experiments.data import Dataset, load
+from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import export, save_model
 from pruning_core.figures.live import progress
 from pruning_core.gates import BernoulliGate
 from pruning_core.metrics import architecture, count_weights
 from pruning_core.models import MODELS
-from pruning_core.settings import Settings, recommended
 from pruning_core.studies import ROOT
 from pruning_core.studies.published import operating_points
-from pruning_core.training import Trainer, TrainingError
 from pruning_core.widgets.closed_forms import complaint_of, image_of
 
 _STYLE = {"description_width": "14em"}

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pruning_core.gates import broadcast
+from pruning_core.pathwise import broadcast
 
 TEMPERATURE = 2 / 3
 LOW, HIGH = -0.1, 1.1

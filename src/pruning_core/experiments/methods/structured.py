@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruning_core.baselines.hard_concrete import HardConcreteGate
+from pruning_core.baselines.penalties import Group, GroupLasso
 from pruning_core.compaction import compact_
+from pruning_core.experiments.methods.dense import Dense
 from pruning_core.export import remove_gates_
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
-from pruning_core.hard_concrete import HardConcreteGate
-from pruning_core.methods.dense import Dense
 from pruning_core.metrics import weighted_layers
-from pruning_core.penalties import Group, GroupLasso
 
 if TYPE_CHECKING:
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
 
 
 Layer = nn.Linear | nn.Conv2d

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pruning_core.estimators import MAX_EXACT_UNITS, Losses
+from pruning_core.estimators import MAX_EXACT_UNITS
 from pruning_core.gates import BernoulliGate
+from pruning_core.pathwise import Losses
 
 
 def masks(num_gates: int) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruning_core.baselines.penalties import add_to_gradients
 from pruning_core.metrics import weighted_layers
-from pruning_core.penalties import add_to_gradients
 
 LOG_ALPHA_LIMIT = 3.0
 """Weights with log α above it carry no signal; their noise has 20 times their own power."""

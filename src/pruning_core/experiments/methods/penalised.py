@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from pruning_core.baselines.penalties import Bridge, Lasso, Penalty, Ridge, SharedShrinkage
+from pruning_core.baselines.variational_dropout import LOG_ALPHA_LIMIT, VariationalDropout
+from pruning_core.experiments.methods.dense import Dense
 from pruning_core.halo import Halo
-from pruning_core.methods.dense import Dense
 from pruning_core.metrics import weighted_layers
-from pruning_core.penalties import Bridge, Lasso, Penalty, Ridge, SharedShrinkage
 from pruning_core.sparsity import TOLERANCE, make_permanent_, prune_below_, sparsity_curve
-from pruning_core.variational_dropout import LOG_ALPHA_LIMIT, VariationalDropout
 
 if TYPE_CHECKING:
-    from pruning_core.settings import Settings
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
+    from pruning_core.experiments.settings import Settings
 
 
 class Shrinking(Dense):

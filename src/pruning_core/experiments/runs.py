@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from pruning_core.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
-from pruning_core.data import Dataset
-from pruning_core.export import make_writable, save_model, write_atomically
-from pruning_core.settings import Settings
-from pruning_core.training import CHECKPOINT_FORMAT, Trainer, TrainingError
+from pruning_core.experiments.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
+from pruning_core.experiments.data import Dataset
+from pruning_core.experiments.loop import CHECKPOINT_FORMAT, Trainer, TrainingError
+from pruning_core.experiments.settings import Settings
+from pruning_core.export import save_model
+from pruning_core.files import make_writable, write_atomically
 
 SUMMARY_FILE = "summary.json"
 TRAJECTORY_FILE = "trajectory.json"

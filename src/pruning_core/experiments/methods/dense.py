@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
 
 
 class Dense:

@@ -41,7 +41,7 @@ MNIST_MD5: Mapping[str, str] = {
     TEST_LABELS: "27ae3e4e09519cfbb04c329615203637",
 }
 
-_CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data"
+_CHECKOUT_DATA = Path(__file__).resolve().parents[3] / "data"
 _SYSTEM_DATA = Path("/usr/share/datasets")
 """Where Debian's package dataset-fashion-mnist puts a folder named fashion-mnist."""
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pruning_core.methods.dense import Dense
+from pruning_core.experiments.methods.dense import Dense
 from pruning_core.metrics import weighted_layers
 from pruning_core.sparsity import make_permanent_, prune_, sparsity_curve
 
 if TYPE_CHECKING:
-    from pruning_core.settings import Settings
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
+    from pruning_core.experiments.settings import Settings
 
 _SNIP_EXAMPLES = 1000
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pruning_core.baselines.penalties import Penalty
 from pruning_core.halo import Halo
-from pruning_core.penalties import Penalty
 
 
 def joint_path(

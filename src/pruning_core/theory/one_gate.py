@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.estimators import Estimator
 from pruning_core.gates import BernoulliGate
+from pruning_core.pathwise import Estimator
 
 
 @dataclass(frozen=True)

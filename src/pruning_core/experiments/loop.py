@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pruning_core.callbacks import Callback
-from pruning_core.data import Dataset, batches
-from pruning_core.export import export, layer_sizes, resize_, settled_like
-from pruning_core.methods import METHODS
+from pruning_core.checkpoints import layer_sizes, resize_
+from pruning_core.experiments.callbacks import Callback
+from pruning_core.experiments.data import Dataset, batches
+from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.provenance import device_name, versions
+from pruning_core.experiments.settings import Settings
+from pruning_core.export import export, settled_like
 from pruning_core.metrics import (
     architecture,
     count_macs,
@@ -24,8 +27,6 @@ from pruning_core.metrics import (
     error_percent,
 )
 from pruning_core.models import build_model, initialise_
-from pruning_core.provenance import device_name, versions
-from pruning_core.settings import Settings
 
 CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
 

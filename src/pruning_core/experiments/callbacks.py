@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pruning_core.export import write_atomically
+from pruning_core.files import write_atomically
 from pruning_core.gates import BernoulliGate
 from pruning_core.halo import Halo
 
 if TYPE_CHECKING:
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
 
 CHECKPOINT_FILE = "checkpoint.pt"
 

@@ -1,9 +1,9 @@
 """The training methods, by the name the command line gives them."""
 
-from pruning_core.methods.bernoulli import Bernoulli
-from pruning_core.methods.dense import Dense
-from pruning_core.methods.masked import IterativeMagnitude, Magnitude, Random, Snip
-from pruning_core.methods.penalised import (
+from pruning_core.experiments.methods.bernoulli import Bernoulli
+from pruning_core.experiments.methods.dense import Dense
+from pruning_core.experiments.methods.masked import IterativeMagnitude, Magnitude, Random, Snip
+from pruning_core.experiments.methods.penalised import (
     L1,
     L2,
     BridgeThird,
@@ -11,7 +11,7 @@ from pruning_core.methods.penalised import (
     SparseVariationalDropout,
     Sws,
 )
-from pruning_core.methods.structured import L0, GroupLassoOnUnits
+from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
 
 METHODS: dict[str, type[Dense]] = {
     "bernoulli": Bernoulli,

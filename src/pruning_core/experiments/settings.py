@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.experiments.methods import METHOD_SETTINGS, METHODS
 from pruning_core.hyperprior import HYPER_PRIORS
-from pruning_core.methods import METHOD_SETTINGS, METHODS
 from pruning_core.models import INITIALISATIONS, MODELS
 
 
@@ -19,7 +19,7 @@ class Settings:
 
     Attributes:
         model: a name in :data:`pruning_core.models.MODELS`.
-        method: a name in :data:`pruning_core.methods.METHODS`.
+        method: a name in :data:`pruning_core.experiments.methods.METHODS`.
         seed: of every random draw.
         epochs: passes over the training set, the deterministic last ones included.
         batch_size: examples a step.
@@ -244,7 +244,7 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
 
     Args:
         model: a name in :data:`pruning_core.models.MODELS`.
-        method: a name in :data:`pruning_core.methods.METHODS`.
+        method: a name in :data:`pruning_core.experiments.methods.METHODS`.
         changes: attributes of :class:`Settings` that are to differ from it.
 
     Raises:

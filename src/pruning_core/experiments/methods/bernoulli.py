@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.experiments.methods.dense import Dense
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
 from pruning_core.hyperprior import HYPER_PRIORS
-from pruning_core.methods.dense import Dense
 from pruning_core.metrics import error_percent
 
 if TYPE_CHECKING:
-    from pruning_core.training import Trainer
+    from pruning_core.experiments.loop import Trainer
 
 
 class Bernoulli(Dense):

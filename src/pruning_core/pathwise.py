@@ -1,0 +1,131 @@
+"""How a gate is drawn, and how one ordinary backward pass finds its ∂L/∂θ: the pathwise estimators.
+
+A gate in training mode multiplies by what its estimator draws. Estimators that compare losses at
+several draws, the score functions, are in :mod:`pruning_core.estimators`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pruning_core.gates import BernoulliGate
+
+Losses = Callable[[], Tensor]
+"""Evaluates the model on the current batch and returns the loss of each example, shape (N,)."""
+
+
+class Estimator(ABC):
+    """How gates are drawn and how ∂J/∂θ is found. Stateless; one instance may serve all gates."""
+
+    unbiased: bool
+    """Whether the expectation of the estimate is the exact derivative.
+
+    Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
+    and at the nearest of these for a θ outside.
+    """
+
+    forward_passes: int
+    """Evaluations of the model per step."""
+
+    @abstractmethod
+    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+        """ξ · inputs with ξ newly drawn, as a gate does it in training mode.
+
+        The backward pass of the result adds this estimator's ∂L/∂θ to ``theta.grad``.
+
+        Args:
+            inputs: shape (N, n, …).
+            theta: probabilities, shape (n,).
+        """
+
+    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
+        """Accumulate the gradients of the mean loss in the weights and in every θ.
+
+        Args:
+            gates: all gates of the model.
+            losses: evaluates the model on the batch; called ``forward_passes`` times.
+            num_examples: N, the length of what ``losses`` returns.
+
+        Returns:
+            The mean loss in nats per example, a detached scalar.
+        """
+        loss = losses().mean()
+        loss.backward()
+        return loss.detach()
+
+
+class StraightThrough(Estimator):
+    """∂L/∂ξ_i at the sampled ξ_i: a first-order guess at the difference, and biased by it.
+
+    The guess over-values a unit that is off and under-values one that is on wherever the loss is
+    convex along the gate, which leaves equilibria between 0 and 1.
+    """
+
+    unbiased = False
+    forward_passes = 1
+
+    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+        values = bernoulli(theta.detach(), inputs.shape[0]) + (theta - theta.detach())
+        return inputs * broadcast(values, inputs)
+
+
+class IntegratedGates(Estimator):
+    """The difference as an integral: L(1) − L(0) = ∫₀¹ ∂L/∂ξ_i |_{ξ_i = t} dt.
+
+    A multiplier is, with probability ``fraction``, a uniform t in place of a Bernoulli ξ;
+    ∂L/∂ξ_i there is a one-sample estimate of the integral. It costs one ordinary backward pass.
+    The only bias is that some of the other gates are then uniform too; it vanishes with
+    ``fraction``, while the variance grows.
+
+    Args:
+        fraction: of the multipliers that are uniform, in (0, 1].
+        draws: by default every example has a draw of its own. On a small network a gate costs
+            less when the examples of a batch share so many independent draws evenly; batches
+            that cannot be shared out evenly keep to the default.
+
+    Raises:
+        ValueError: if ``fraction`` or ``draws`` is out of range.
+    """
+
+    unbiased = False
+    forward_passes = 1
+
+    def __init__(self, fraction: float = 0.25, *, draws: int | None = None) -> None:
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"fraction is {fraction}; a number in (0, 1] was expected")
+        if draws is not None and draws < 1:
+            raise ValueError(f"draws is {draws}; at least 1 was expected, or None")
+        self.fraction = fraction
+        self.draws = draws
+
+    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+        num_examples = inputs.shape[0]
+        draws = self.draws
+        if draws is None or num_examples % draws:
+            draws = max(num_examples, 1)
+        values = broadcast(self._draw(theta.expand(draws, -1)), inputs)
+        return (inputs.unflatten(0, (num_examples // draws, draws)) * values).flatten(0, 1)
+
+    def _draw(self, theta: Tensor) -> Tensor:
+        now = theta.detach()
+        chosen, uniform = torch.rand(2, *theta.shape, dtype=theta.dtype, device=theta.device)
+        chosen = chosen.lt(self.fraction).to(now)
+        values = torch.lerp(uniform.lt(now).to(now), uniform, chosen)
+        return torch.addcmul(values, chosen, theta - now, value=1 / self.fraction)
+
+
+def bernoulli(theta: Tensor, num_examples: int) -> Tensor:
+    """ξ ~ Bernoulli(θ) for every example and unit, shape (N, n)."""
+    return torch.bernoulli(theta.expand(num_examples, -1))
+
+
+def broadcast(values: Tensor, inputs: Tensor) -> Tensor:
+    """Append singleton dimensions, so that (n,) or (N, n) multiplies (N, n, …)."""
+    extra = inputs.dim() - 2
+    return values.reshape(*values.shape, *(1,) * extra) if extra else values

@@ -1,0 +1,1 @@
+"""Mathematics that the chapters compute with and no training uses."""
