@@ -30,7 +30,7 @@ MAX_EXACT_UNITS = 14
 class _ScoreFunction(Estimator):
     """Shared by the estimators that compare the losses of whole draws of the gates."""
 
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+    def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
         raise RuntimeError(
             f"{type(self).__name__} compares several passes: call pruner.backward(lambda: "
             "per-example losses, num_examples) in place of loss.backward()"

@@ -13,7 +13,7 @@ from pruning_core.pathwise import Estimator, IntegratedGates, broadcast
 
 
 class BernoulliGate(nn.Module):
-    """Multiply every unit (dimension 1 of the input) by a Bernoulli variable ξ_i of its own.
+    """Multiply every unit, an entry along ``dim``, by a Bernoulli variable ξ_i of its own.
 
     The posterior is ξ_i ~ Bernoulli(θ_i), independent over units (arXiv 2205.04650). In training
     mode the estimator draws the multipliers and receives the derivatives; in evaluation mode the
@@ -23,19 +23,22 @@ class BernoulliGate(nn.Module):
 
     ``theta`` is a buffer that requires a gradient, not a parameter, so that
     ``torch.optim.Adam(model.parameters())`` trains the weights alone and θ is moved only by the
-    projected step of :class:`pruning_core.BernoulliPruner`.
+    projected step of :class:`pruning_core.BernoulliPruner`. It remains the same object wherever
+    the model goes, and float32 at least, in models of half precision too.
 
     Args:
         num_units: number of units or filters, n.
         theta: initial probability of every unit, in [0, 1].
         estimator: how ∂J/∂θ is estimated; :class:`pruning_core.IntegratedGates` by default.
+        dim: dimension of the units: 1 behind convolutions and linear layers, −1 for tokens
+            (N, T, n). Dimension 0 is the batch; the multipliers are drawn for each of its entries.
 
     Shape:
-        input and output (N, n) or (N, n, …).
+        input and output (N, n) or (N, n, …), or (N, …, n) with ``dim`` −1.
 
     Raises:
-        ValueError: if ``num_units`` < 1, if ``theta`` is outside [0, 1], or when the input does
-            not have n entries along dimension 1.
+        ValueError: if ``num_units`` < 1, if ``theta`` is outside [0, 1], if ``dim`` is 0, or when
+            the input does not have n entries along ``dim``.
     """
 
     theta: Tensor
@@ -44,13 +47,21 @@ class BernoulliGate(nn.Module):
     unit_index: Tensor
 
     def __init__(
-        self, num_units: int, *, theta: float = 0.9, estimator: Estimator | None = None
+        self,
+        num_units: int,
+        *,
+        theta: float = 0.9,
+        estimator: Estimator | None = None,
+        dim: int = 1,
     ) -> None:
         super().__init__()
         if num_units < 1:
             raise ValueError(f"num_units is {num_units}; a gate needs at least one unit")
         if not 0.0 <= theta <= 1.0:
             raise ValueError(f"theta is {theta}; a probability in [0, 1] was expected")
+        if dim == 0:
+            raise ValueError("dim is 0, the batch; 1, or -1 for tokens (N, T, n), was expected")
+        self.dim = dim
         self.estimator = IntegratedGates() if estimator is None else estimator
         self.register_buffer("theta", torch.full((num_units,), float(theta)).requires_grad_())
         # Memory of BernoulliPruner, kept here so that checkpoints and compaction carry it along.
@@ -66,19 +77,24 @@ class BernoulliGate(nn.Module):
         return self.theta.numel()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.dim() < 2 or inputs.shape[1] != self.num_units:
+        if (
+            inputs.dim() < 2
+            or not -inputs.dim() < self.dim < inputs.dim()
+            or inputs.shape[self.dim] != self.num_units
+        ):
+            expected = f"(N, {self.num_units}, …)" if self.dim == 1 else f"{self.num_units} entries"
             raise ValueError(
                 f"the gate has {self.num_units} units, but its input has shape "
-                f"{tuple(inputs.shape)}; (N, {self.num_units}, …) was expected"
+                f"{tuple(inputs.shape)}; {expected} along dimension {self.dim} was expected"
             )
         if self._held is not None:
-            return inputs * broadcast(self._held, inputs)
+            return inputs * broadcast(self._held, inputs, self.dim)
         if self.training:
-            return self.estimator.multiply(inputs, self.theta)
+            return self.estimator.multiply(inputs, self.theta, self.dim)
         if self.sampling:
             uniform = torch.rand(inputs.shape[0], self.num_units, device=inputs.device)
-            return inputs * broadcast((uniform < self.theta.detach()).to(inputs), inputs)
-        return inputs * broadcast(self.is_open().to(inputs), inputs)
+            return inputs * broadcast(uniform < self.theta.detach(), inputs, self.dim)
+        return inputs * broadcast(self.is_open(), inputs, self.dim)
 
     def is_open(self) -> Tensor:
         """The units the deterministic network keeps, θ_i ≥ 1/2; shape (n,), bool."""
@@ -93,19 +109,46 @@ class BernoulliGate(nn.Module):
         finally:
             self._held = previous
 
+    def keep_(self, units: Tensor) -> None:
+        """Forget all units but these, by their numbers now; int64, increasing."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._put(name, buffer.detach().index_select(0, units.to(buffer.device)))
+
     def extra_repr(self) -> str:
-        return f"num_units={self.num_units}"
+        return f"num_units={self.num_units}" + (f", dim={self.dim}" if self.dim != 1 else "")
+
+    def _put(self, name: str, value: Tensor) -> None:
+        """Give a buffer other contents; θ stays the object that the pruner holds."""
+        if name != "theta":
+            self._buffers[name] = value
+            return
+        gradient, self.theta.grad = self.theta.grad, None
+        self.theta.data = value
+        if gradient is not None and gradient.shape == value.shape:
+            self.theta.grad = gradient.to(value)
 
     # Module.to() and load_state_dict(assign=True) would leave a θ that never gets a gradient.
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = dict(self._buffers)
         super()._apply(fn, recurse)
-        self.theta = self.theta.detach().requires_grad_()
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is None or new is None:
+                continue
+            if new.is_floating_point() and new.dtype.itemsize < 4:
+                new = old.detach().to(new.device)
+            self._buffers[name] = old
+            self._put(name, new.detach())
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        theta = self.theta
         super()._load_from_state_dict(*args, **kwargs)
-        self.theta.requires_grad_()
+        if self.theta is not theta:
+            loaded, self._buffers["theta"] = self.theta, theta
+            self._put("theta", loaded.detach().clone())
 
 
 class InputGate(BernoulliGate):
@@ -142,6 +185,13 @@ class InputGate(BernoulliGate):
         if self.num_units < self.num_features:
             inputs = inputs.index_select(1, self.selected)
         return super().forward(inputs)
+
+    def drop_features_(self, features: Tensor) -> None:
+        """Follow an input that loses features, by their numbers now; none of them is selected."""
+        gone = torch.zeros(self.num_features, dtype=torch.long, device=self.selected.device)
+        gone[features.to(gone.device)] = 1
+        self.selected = self.selected - gone.cumsum(0)[self.selected]
+        self.num_features -= int(gone.sum())
 
 
 def named_gates(model: nn.Module) -> dict[str, BernoulliGate]:

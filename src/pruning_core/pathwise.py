@@ -34,14 +34,15 @@ class Estimator(ABC):
     """Evaluations of the model per step."""
 
     @abstractmethod
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+    def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
         """ξ · inputs with ξ newly drawn, as a gate does it in training mode.
 
         The backward pass of the result adds this estimator's ∂L/∂θ to ``theta.grad``.
 
         Args:
-            inputs: shape (N, n, …).
+            inputs: shape (N, n, …), or with the units along another dimension.
             theta: probabilities, shape (n,).
+            dim: of the units in ``inputs``, not 0.
         """
 
     def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
@@ -70,9 +71,9 @@ class StraightThrough(Estimator):
     unbiased = False
     forward_passes = 1
 
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+    def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
         values = bernoulli(theta.detach(), inputs.shape[0]) + (theta - theta.detach())
-        return inputs * broadcast(values, inputs)
+        return inputs * broadcast(values, inputs, dim)
 
 
 class IntegratedGates(Estimator):
@@ -104,12 +105,12 @@ class IntegratedGates(Estimator):
         self.fraction = fraction
         self.draws = draws
 
-    def multiply(self, inputs: Tensor, theta: Tensor) -> Tensor:
+    def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
         num_examples = inputs.shape[0]
         draws = self.draws
         if draws is None or num_examples % draws:
             draws = max(num_examples, 1)
-        values = broadcast(self._draw(theta.expand(draws, -1)), inputs)
+        values = broadcast(self._draw(theta.expand(draws, -1)), inputs, dim)
         return (inputs.unflatten(0, (num_examples // draws, draws)) * values).flatten(0, 1)
 
     def _draw(self, theta: Tensor) -> Tensor:
@@ -125,7 +126,14 @@ def bernoulli(theta: Tensor, num_examples: int) -> Tensor:
     return torch.bernoulli(theta.expand(num_examples, -1))
 
 
-def broadcast(values: Tensor, inputs: Tensor) -> Tensor:
-    """Append singleton dimensions, so that (n,) or (N, n) multiplies (N, n, …)."""
-    extra = inputs.dim() - 2
-    return values.reshape(*values.shape, *(1,) * extra) if extra else values
+def broadcast(values: Tensor, inputs: Tensor, dim: int = 1) -> Tensor:
+    """Units (n,), or (N, n) for every example, shaped and typed to multiply ``inputs``.
+
+    Args:
+        values: of the units.
+        inputs: shape (N, …) with n entries along ``dim``.
+        dim: not 0.
+    """
+    dim %= inputs.dim()
+    shape = [1] * (dim - 1) + [values.shape[-1]] + [1] * (inputs.dim() - 1 - dim)
+    return values.reshape(*values.shape[:-1], *shape).to(inputs.dtype)
