@@ -120,8 +120,9 @@ class BernoulliGate(nn.Module):
 
     def _put(self, name: str, value: Tensor) -> None:
         """Give a buffer other contents; θ stays the object that the pruner holds."""
-        if name != "theta":
-            self._buffers[name] = value
+        # To another device, the meta one say, no tensor can go without becoming another.
+        if name != "theta" or not torch._has_compatible_shallow_copy_type(self.theta, value):
+            self._buffers[name] = value.requires_grad_(name == "theta")
             return
         gradient, self.theta.grad = self.theta.grad, None
         self.theta.data = value
