@@ -153,8 +153,9 @@ class _Outputs:
 
         def leave(module: nn.Module, args: object, output: object) -> None:
             entered.pop()
-            if isinstance(output, Tensor) and output.is_floating_point():
-                layers.append((names.get(module, ""), tuple(output.shape), output.abs().mean()))
+            if isinstance(output, Tensor) and _is_number(output) and not module._modules:
+                size = torch.linalg.vector_norm(output)
+                layers.append((names.get(module, ""), tuple(output.shape), size))
 
         handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
         try:
