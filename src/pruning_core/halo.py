@@ -139,7 +139,7 @@ class Halo(nn.Module):
 
     Args:
         model: its :func:`~pruning_core.metrics.weights` are penalised: its parameters of two or
-            more dimensions, which are also what :func:`pruning_core.prune_` makes zeros in.
+            more dimensions, those in which :func:`~pruning_core.sparsity.prune_` makes zeros.
         xi: ξ > 0, price of the weights.
         psi: ψ > 0, price of the coefficients.
         initial: of every λ, above 0.

@@ -17,11 +17,12 @@ _LAYERS = (nn.Linear, nn.Conv2d)
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Every parameter of two or more dimensions, by its name; a tied one once, by its first name.
 
-    They are what :class:`pruning_core.Halo` penalises, what :func:`pruning_core.prune_` makes zeros
-    in, and what is counted here: matrices and filters of any layer, those packed in attention and
-    recurrent layers too, embeddings, and whatever array a module of your own holds. Biases and the
-    scales of most normalisations have one dimension and do not belong to them. Under a mask of
-    ``torch.nn.utils.prune`` the name ends in ``_orig``, as torch has it.
+    They are what :class:`~pruning_core.halo.Halo` penalises, in which
+    :func:`~pruning_core.sparsity.prune_` makes zeros, and what is counted here: matrices and
+    filters of any layer, those packed in attention and recurrent layers too, embeddings, and
+    whatever array a module of your own holds. Biases and the scales of most normalisations have one
+    dimension and do not belong to them. Under a mask of ``torch.nn.utils.prune`` the name ends in
+    ``_orig``, as torch has it.
     """
     return {name: p for name, p in model.named_parameters() if p.dim() > 1}
 

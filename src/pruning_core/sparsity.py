@@ -33,8 +33,8 @@ def prune_(
     The masks act whenever the model is called, until :func:`make_permanent_` takes them away.
 
     Args:
-        model: its :func:`~pruning_core.metrics.weights` lose entries, what :class:`Halo` penalises,
-            never biases. A tied weight has one mask.
+        model: its :func:`~pruning_core.metrics.weights` lose entries, never biases; they are what
+            :class:`~pruning_core.halo.Halo` penalises. A tied weight has one mask.
         zeros_percent: share of zeros among all weights afterwards, in [0, 100).
         scores: one for each of those weights, in their order and shape; |w| by default.
         layerwise: the share holds in each weight, in place of one threshold for all.
