@@ -1,0 +1,340 @@
+"""Tests of pruning_core.insertion: gates in models as they are, whose closed units can leave."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from pruning_core.compaction import compact_
+from pruning_core.export import export
+from pruning_core.gates import BernoulliGate, named_gates
+from pruning_core.insertion import Gated, insert_gates_
+from pruning_core.metrics import evaluating
+
+STEPS = 5
+TOLERANCE = 1e-9
+
+vision = torchvision.models
+
+
+class Mlp(nn.Module):
+    """Norms behind linear layers, activations as functions, one module called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 12)
+        self.norm = nn.BatchNorm1d(12)
+        self.second = nn.Linear(12, 10)
+        self.third = nn.Linear(10, 10)
+        self.both = nn.Linear(10, 10)
+        self.out = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.first(x)))
+        x = self.third(F.gelu(self.second(x)))
+        return self.out(self.both(self.both(x)))
+
+
+class UNet(nn.Module):
+    """Two levels, the skips concatenated, going up by interpolation or by a transposed filter."""
+
+    def __init__(self, transposed: bool) -> None:
+        super().__init__()
+        self.down1, self.down2, self.bottom = block(1, 6), block(6, 10), block(10, 12)
+        self.up2 = nn.ConvTranspose2d(12, 8, 2, 2) if transposed else nn.Upsample(scale_factor=2)
+        self.join2 = block(10 + (8 if transposed else 12), 10)
+        self.up1 = nn.ConvTranspose2d(10, 6, 2, 2) if transposed else nn.Upsample(scale_factor=2)
+        self.join1 = block(6 + (6 if transposed else 10), 6)
+        self.out = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.down1(x)
+        two = self.down2(F.max_pool2d(one, 2))
+        x = self.join2(torch.cat([two, self.up2(self.bottom(F.max_pool2d(two, 2)))], 1))
+        return self.out(self.join1(torch.cat([one, self.up1(x)], 1)))
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.GroupNorm(2, outputs) if inputs == 1 else nn.BatchNorm2d(outputs),
+        nn.SiLU(),
+    )
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, time, width = x.shape
+        q, k, v = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.proj(x.transpose(1, 2).reshape(batch, time, width))
+
+
+class GptBlock(nn.Module):
+    def __init__(self, width: int, swiglu: bool) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, 2)
+        self.norm2, self.swiglu = nn.LayerNorm(width), swiglu
+        self.fc = nn.Linear(width, 4 * width)
+        self.gate = nn.Linear(width, 4 * width) if swiglu else nn.GELU()
+        self.proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        x, stream = self.norm2(x), x
+        hidden = F.silu(self.gate(x)) * self.fc(x) if self.swiglu else self.gate(self.fc(x))
+        return stream + self.proj(hidden)
+
+
+class Gpt(nn.Module):
+    """Tokens in, logits out; the embedding and the last layer share their weight."""
+
+    def __init__(self, swiglu: bool = False) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(11, 8), nn.Embedding(6, 8)
+        self.blocks = nn.ModuleList(GptBlock(8, swiglu) for _ in range(2))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 11, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        assert tokens.shape[1] <= self.places.num_embeddings
+        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
+        for each in self.blocks:
+            x = each(x)
+        return self.head(self.norm(x))
+
+
+@dataclass
+class Case:
+    build: Callable[[], nn.Module]
+    example: Callable[[], Tensor]
+    gates: int
+    units: int
+    slow: bool = False
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 64, 64, dtype=torch.float64)
+
+
+def small_images() -> Tensor:
+    return torch.randn(4, 1, 16, 16, dtype=torch.float64)
+
+
+def tokens() -> Tensor:
+    return torch.randint(11, (4, 6))
+
+
+def features() -> Tensor:
+    return torch.randn(8, 6, dtype=torch.float64)
+
+
+def tv(name: str, **options: object) -> Callable[[], nn.Module]:
+    return lambda: getattr(vision, name)(weights=None, num_classes=10, **options)
+
+
+CASES = {
+    "mlp": Case(Mlp, features, 2, 22),
+    "U-Net, interpolated": Case(lambda: UNet(False), small_images, 9, 82),
+    "U-Net, transposed": Case(lambda: UNet(True), small_images, 11, 96),
+    "GPT": Case(Gpt, tokens, 2, 64),
+    "GPT, SwiGLU": Case(lambda: Gpt(True), tokens, 2, 64),
+    "ViT": Case(lambda: vision.VisionTransformer(64, 16, 2, 2, 16, 32), images, 2, 64),
+    "ConvNeXt": Case(
+        lambda: vision.ConvNeXt([vision.convnext.CNBlockConfig(8, 16, 2)]), images, 2, 64
+    ),
+    "ResNet-18": Case(tv("resnet18"), images, 8, 1920),
+    "SqueezeNet": Case(tv("squeezenet1_1"), images, 25, 2944),
+    "ResNet-50": Case(tv("resnet50"), images, 33, 7616, slow=True),
+    "VGG11-BN": Case(tv("vgg11_bn"), images, 10, 10944, slow=True),
+    "MobileNetV2": Case(tv("mobilenet_v2"), images, 20, 8752, slow=True),
+    "MobileNetV3": Case(tv("mobilenet_v3_small"), images, 23, 4664, slow=True),
+    "DenseNet-121": Case(tv("densenet121"), images, 58, 7424, slow=True),
+    "GoogLeNet": Case(
+        tv("googlenet", aux_logits=False, init_weights=False), images, 57, 7280, slow=True
+    ),
+    "ConvNeXt-tiny": Case(tv("convnext_tiny"), images, 18, 26496, slow=True),
+}
+
+
+def cases(*, slow: bool = True) -> list[object]:
+    return [
+        pytest.param(name, marks=pytest.mark.slow if case.slow else ())
+        for name, case in CASES.items()
+        if slow or not case.slow
+    ]
+
+
+def built(name: str) -> tuple[nn.Module, Tensor]:
+    """The model in float64, without dropout, its norms with statistics of their own."""
+    torch.manual_seed(0)
+    model, example = CASES[name].build().double(), CASES[name].example()
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, torchvision.ops.StochasticDepth)):
+            module.p = 0.0
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.uniform_(module.bias, -0.5, 0.5)  # at birth it is 0, as if it shifted nothing
+    return model, example
+
+
+@contextmanager
+def held(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, gate in named_gates(model).items():
+            stack.enter_context(gate.hold(values[name]))
+        yield
+
+
+def outputs(model: nn.Module, example: Tensor, values: dict[str, Tensor]) -> Tensor:
+    with torch.no_grad(), evaluating(model), held(model, values):
+        return model(example)
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    example: Tensor,
+    draws: list[dict[str, Tensor]],
+) -> None:
+    model.train()
+    for values in draws:
+        optimizer.zero_grad()
+        with held(model, values):
+            model(example).square().mean().sqrt().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("optimize", ["SGD", "Adam"])
+@pytest.mark.parametrize("name", cases())
+def test_closed_units_leave_exactly_and_training_goes_on_as_if_they_had_stayed(
+    name: str, optimize: str
+) -> None:
+    model, example = built(name)
+    plain_names = list(model.state_dict())
+    places = insert_gates_(model, example)
+    assert (len(places), sum(place.units for place in places)) == (
+        CASES[name].gates,
+        CASES[name].units,
+    )
+
+    def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+        if optimize == "Adam":
+            return torch.optim.Adam(model.parameters(), 1e-4, eps=1e-3)
+        return torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=1e-3)
+
+    optimizer = optimizer_of(model)
+    keep = {p.gate: torch.rand(p.units) < 0.6 for p in places}
+    for mask in keep.values():
+        mask[0] = True
+
+    def draws(steps: int, closed: bool) -> list[dict[str, Tensor]]:
+        return [
+            {
+                p.gate: (torch.rand(len(example), p.units) < 0.8).double()
+                * (keep[p.gate] if closed else 1.0)
+                for p in places
+            }
+            for _ in range(steps)
+        ]
+
+    train(model, optimizer, example, draws(3, closed=False))
+    masked = copy.deepcopy(model)
+    masked_optimizer = optimizer_of(masked)
+    masked_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+    removed = compact_(model, {name: ~mask for name, mask in keep.items()}, example, optimizer)
+    assert removed == sum(int((~mask).sum()) for mask in keep.values()) > 0
+    closed = {name: mask.double().unsqueeze(0) for name, mask in keep.items()}
+    all_open = {name: torch.ones(1, gate.num_units) for name, gate in named_gates(model).items()}
+    torch.testing.assert_close(
+        outputs(model, example, all_open), outputs(masked, example, closed), rtol=0, atol=TOLERANCE
+    )
+    further = draws(STEPS, closed=True)
+    train(masked, masked_optimizer, example, further)
+    smaller = [{name: v[:, keep[name]] for name, v in values.items()} for values in further]
+    train(model, optimizer, example, smaller)
+    expected = outputs(masked, example, closed)
+    torch.testing.assert_close(outputs(model, example, all_open), expected, rtol=0, atol=TOLERANCE)
+    for gate in named_gates(model).values():
+        gate.theta.data.fill_(1.0)
+    plain = export(model.eval())
+    assert list(plain.state_dict()) == plain_names
+    assert not any(isinstance(module, (BernoulliGate, Gated)) for module in plain.modules())
+    torch.testing.assert_close(plain(example), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", cases(slow=False))
+def test_gates_that_are_open_change_nothing_and_parameters_stay_the_same(name: str) -> None:
+    model, example = built(name)
+    parameters = {name: parameter for name, parameter in model.named_parameters()}
+    before = model.eval()(example)
+    random_state = torch.get_rng_state()
+    insert_gates_(model, example)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert not model.training
+    assert torch.equal(model(example), before)
+    assert set(model.parameters()) == set(parameters.values())
+    for gate in named_gates(model).values():
+        gate.theta.data.fill_(1.0)
+    assert dict(export(model).named_parameters()).keys() == parameters.keys()
+
+
+def test_the_table_names_gates_and_says_why_other_layers_have_none() -> None:
+    model, example = built("mlp")
+    places = insert_gates_(model, example)
+    assert str(places).splitlines() == [
+        "gate         layer   units  dim",
+        "norm.gate    first      12    1",
+        "second.gate  second     10    1",
+        "",
+        "no gate  reason",
+        "third    read by 'both', whose weight is used 2 times",
+        "both     called 2 times",
+        "out      output of the model",
+    ]
+
+
+REASONS: dict[str, dict[str, str]] = {
+    "ResNet-18": {
+        "conv1": "added to other units (a residual connection)",
+        "layer2.0.downsample.0": "added to other units (a residual connection)",
+        "fc": "output of the model",
+    },
+    "ViT": {
+        "conv_proj": "added to other units (a residual connection)",
+        "encoder.layers.encoder_layer_0.self_attention.out_proj": "never called as a module "
+        "(attention's own, say)",
+        "encoder.layers.encoder_layer_0.mlp.3": "added to other units (a residual connection)",
+        "heads.head": "output of the model",
+    },
+    "GPT": {
+        "blocks.0.attention.qkv": "split or merged by a reshape (attention heads, say)",
+        "blocks.0.attention.proj": "added to other units (a residual connection)",
+        "blocks.1.proj": "added to other units (a residual connection)",
+        "head": "output of the model",
+    },
+    "GPT, SwiGLU": {"blocks.0.fc": "multiplied by the gated units of 'blocks.0.gate'"},
+    "U-Net, transposed": {"down1.3": "read by a group norm"},
+}
+
+
+@pytest.mark.parametrize("name", list(REASONS))
+def test_layers_are_left_for_a_reason(name: str) -> None:
+    model, example = built(name)
+    left = insert_gates_(model, example).left
+    assert {layer: left.get(layer) for layer in REASONS[name]} == REASONS[name]
