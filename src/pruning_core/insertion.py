@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pruning_core._dataflow import Dataflow, Operation
 from pruning_core._silence import (
@@ -23,6 +23,7 @@ from pruning_core._silence import (
 )
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.gates import BernoulliGate, named_gates
+from pruning_core.inputs import Inputs
 from pruning_core.pathwise import Estimator
 
 _CONVOLUTIONS = (
@@ -117,7 +118,7 @@ class Gates:
 
 def insert_gates_(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any],
     *,
     ignore: Sequence[str] = (),
     only: Sequence[str] | None = None,
@@ -141,8 +142,8 @@ def insert_gates_(
 
     Args:
         model: runs on ``example_inputs`` in training and in evaluation mode.
-        example_inputs: a few examples: a tensor, a tuple of positional arguments or a dict of
-            keyword arguments.
+        example_inputs: a few examples: a tensor, a tuple of positional arguments, a dict of
+            keywords, or :class:`Inputs`.
         ignore: layers that get no gate. A name stands for all layers inside of it as well, and
             may have the wildcards of :mod:`fnmatch`: ``"features"``, ``"layer4.*.conv1"``.
         only: layers that may get one, named alike; all by default.
@@ -173,23 +174,28 @@ def insert_gates_(
         if (only is None or any(_matches(name, pattern) for pattern in only))
         and not any(_matches(name, pattern) for pattern in ignore)
     ]
+    inputs = Inputs.of(example_inputs)
     with _same_random_numbers():
         try:
             twin = copy.deepcopy(model)
-            flows = [_run(twin.train(mode), example_inputs) for mode in (False, True)]
+            flows = [_watched(twin.train(mode), inputs) for mode in (False, True)]
         except Exception as error:
             raise ValueError(
                 f"{type(model).__name__} cannot be copied and run on the example inputs: "
                 f"{' '.join(str(error).split())}"
             ) from error
         spots, left = _find(wanted, flows)
-        spots, refused = _try(twin, spots, example_inputs)
+        spots, refused = _try(twin, spots, inputs)
     left |= refused
     if not spots:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(left.items())[:3])
         raise ValueError(f"no layer of {type(model).__name__} can have a gate ({reasons} …)")
     places = _insert_(model, spots, theta, estimator)
     return Gates(tuple(places), {name: left[name] for name in layers if name in left})
+
+
+def _watched(model: nn.Module, inputs: Inputs) -> Dataflow:
+    return Dataflow(model, lambda: inputs.call(model))
 
 
 def _find(wanted: Sequence[str], flows: Sequence[Dataflow]) -> tuple[list[_Spot], dict[str, str]]:
@@ -278,9 +284,7 @@ def _dim(layer: Operation) -> int:
     return len(layer.outputs[0].shape) - 1 if layer.name == "linear" else 1
 
 
-def _try(
-    twin: nn.Module, spots: list[_Spot], example_inputs: Any
-) -> tuple[list[_Spot], dict[str, str]]:
+def _try(twin: nn.Module, spots: list[_Spot], inputs: Inputs) -> tuple[list[_Spot], dict[str, str]]:
     """Remove half of the units from a copy; the spots at which that works."""
     refused: dict[str, str] = {}
     while spots:
@@ -288,7 +292,7 @@ def _try(
         places = _insert_(trial, spots, 1.0, None)
         dead = {place.gate: torch.arange(place.units) % 2 == 1 for place in places}
         try:
-            compact_(trial, dead, example_inputs)
+            compact_(trial, dead, inputs)
         except CompactionError as error:
             message = str(error)
             reasons = {p.layer: message for p in places if repr(p.gate) in message}
@@ -332,14 +336,6 @@ def _insert_(
 def _matches(name: str, pattern: str) -> bool:
     parts = name.split(".")
     return any(fnmatchcase(".".join(parts[: n + 1]), pattern) for n in range(len(parts)))
-
-
-def _run(model: nn.Module, example_inputs: Any) -> Dataflow:
-    if isinstance(example_inputs, Mapping):
-        return Dataflow(model, lambda: model(**example_inputs))
-    if isinstance(example_inputs, (tuple, list)):
-        return Dataflow(model, lambda: model(*example_inputs))
-    return Dataflow(model, lambda: model(example_inputs))
 
 
 @contextmanager
