@@ -154,9 +154,14 @@ CASES = {
     "U-Net, transposed": Case(lambda: UNet(True), small_images, 11, 96),
     "GPT": Case(Gpt, tokens, 2, 64),
     "GPT, SwiGLU": Case(lambda: Gpt(True), tokens, 2, 64),
-    "ViT": Case(lambda: vision.VisionTransformer(64, 16, 2, 2, 16, 32), images, 2, 64),
+    "ViT": Case(
+        lambda: vision.VisionTransformer(64, 16, 2, 2, 16, 32, num_classes=10), images, 2, 64
+    ),
     "ConvNeXt": Case(
-        lambda: vision.ConvNeXt([vision.convnext.CNBlockConfig(8, 16, 2)]), images, 2, 64
+        lambda: vision.ConvNeXt([vision.convnext.CNBlockConfig(8, 16, 2)], num_classes=10),
+        images,
+        2,
+        64,
     ),
     "ResNet-18": Case(tv("resnet18"), images, 8, 1920),
     "SqueezeNet": Case(tv("squeezenet1_1"), images, 25, 2944),
@@ -215,7 +220,7 @@ def train(
     for values in draws:
         optimizer.zero_grad()
         with held(model, values):
-            model(example).square().mean().sqrt().backward()
+            model(example).sub(1.0).square().mean().backward()
         optimizer.step()
 
 
@@ -316,7 +321,7 @@ REASONS: dict[str, dict[str, str]] = {
         "fc": "output of the model",
     },
     "ViT": {
-        "conv_proj": "added to other units (a residual connection)",
+        "conv_proj": "joined with other values of its units (a class token, say)",
         "encoder.layers.encoder_layer_0.self_attention.out_proj": "never called as a module "
         "(attention's own, say)",
         "encoder.layers.encoder_layer_0.mlp.3": "added to other units (a residual connection)",
@@ -326,7 +331,7 @@ REASONS: dict[str, dict[str, str]] = {
         "blocks.0.attention.qkv": "split or merged by a reshape (attention heads, say)",
         "blocks.0.attention.proj": "added to other units (a residual connection)",
         "blocks.1.proj": "added to other units (a residual connection)",
-        "head": "output of the model",
+        "head": "its weight is used 2 times",
     },
     "GPT, SwiGLU": {"blocks.0.fc": "multiplied by the gated units of 'blocks.0.gate'"},
     "U-Net, transposed": {"down1.3": "read by a group norm"},

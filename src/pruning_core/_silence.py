@@ -85,7 +85,7 @@ def channelwise_chain(start: Value, dim: int) -> list[tuple[Value, bool]]:
         elementwise = operation.name in ELEMENTWISE
         norm = operation.name in _NORMS and dim == 1
         if operation.inputs[0] is not value or not (
-            elementwise or norm or (_is_depthwise(operation) and dim == 1)
+            elementwise or norm or (is_depthwise(operation) and dim == 1)
         ):
             break
         value = operation.outputs[0]
@@ -96,6 +96,14 @@ def channelwise_chain(start: Value, dim: int) -> list[tuple[Value, bool]]:
 def groups(operation: Operation) -> int:
     """Of a convolution; 1 for a linear layer."""
     return 1 if operation.name == "linear" else operation.argument(6, "groups", 1)
+
+
+def is_depthwise(operation: Operation) -> bool:
+    """A convolution with one filter for every channel that it reads."""
+    if operation.name not in CONVOLUTIONS or groups(operation) == 1:
+        return False
+    inputs, outputs = operation.inputs[0].shape, operation.outputs[0].shape
+    return groups(operation) == inputs[1] == outputs[1]
 
 
 def weight_uses(operation: Operation) -> int:
@@ -150,13 +158,6 @@ def _through(operation: Operation, carried: dict[Value, int]) -> dict[Value, int
     raise NotSilentError(f"read by {_CALLED.get(name, name)}")
 
 
-def _is_depthwise(operation: Operation) -> bool:
-    if operation.name not in CONVOLUTIONS or groups(operation) == 1:
-        return False
-    inputs, outputs = operation.inputs[0].shape, operation.outputs[0].shape
-    return groups(operation) == inputs[1] == outputs[1]
-
-
 def _layer(operation: Operation, dim: int) -> dict[Value, int]:
     last = len(operation.inputs[0].shape) - 1
     if dim != (last if operation.name == "linear" else 1):
@@ -165,7 +166,7 @@ def _layer(operation: Operation, dim: int) -> dict[Value, int]:
         if (uses := weight_uses(operation)) > 1:
             raise NotSilentError(f"read by {operation.module!r}, whose weight is used {uses} times")
         return {}
-    if not _is_depthwise(operation):
+    if not is_depthwise(operation):
         raise NotSilentError(f"read by a convolution in {groups(operation)} groups")
     if operation.argument(2, "bias") is not None:
         raise NotSilentError("shifted by the bias of a depthwise convolution")
@@ -192,7 +193,7 @@ def _concatenated(operation: Operation, carried: dict[Value, int]) -> int:
     places = {carried.get(value) for value in operation.inputs}
     dim = next(place for place in places if place is not None)
     if places - {None} != {dim} or (along != dim and None in places):
-        raise NotSilentError("concatenated with other units along another dimension")
+        raise NotSilentError("joined with other values of its units (a class token, say)")
     return dim
 
 

@@ -19,6 +19,7 @@ from pruning_core._silence import (
     channelwise_chain,
     follow,
     groups,
+    is_depthwise,
     weight_uses,
 )
 from pruning_core.compaction import CompactionError, compact_
@@ -245,7 +246,9 @@ def _uncalled(
     if (uses := weight_uses(operation)) > 1:
         return f"its weight is used {uses} times"
     if groups(operation) > 1:
-        return "its groups keep to themselves (depthwise, say)"
+        if is_depthwise(operation):
+            return "depthwise: its filters leave with the units they read"
+        return f"a convolution in {groups(operation)} groups"
     if _dim(operation) == 0 or (operation.name != "linear" and len(operation.inputs[0].shape) < 3):
         return "its output has no batch dimension"
     if operation.outputs[0].shape[_dim(operation)] == 1:
