@@ -115,8 +115,6 @@ def load_checkpoint(path: str | Path, model: nn.Module, *others: Stateful) -> di
             if isinstance(part, nn.Module):
                 resize_(part, state, description["sizes"])
             part.load_state_dict(state)
-            if isinstance(part, torch.optim.Optimizer):
-                _lay_out_like_parameters_(part)
         _set_random_state(random_state)
     except ModelFileError:
         raise
@@ -177,32 +175,37 @@ def resize_(
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            content = (file.metadata() or {}).get(_KEY)
+            content = (file.metadata() or {}).get(_KEY, "null")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if content is None:
-            raise ModelFileError(f"{path}: not a file of save_checkpoint")
-        return json.loads(content), tensors
+        content = json.loads(content)
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror or _line(error)}") from error
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: damaged, or not a checkpoint ({_line(error)})") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path}: not a file of save_checkpoint")
+    return content, tensors
 
 
 def _check_fits(part: Stateful, state: dict[str, Any]) -> None:
     """What would go wrong halfway, seen before."""
     if isinstance(part, nn.Module):
-        own = part.state_dict()
-        for key in own.keys() & state.keys():
-            if isinstance(state[key], Tensor) and state[key].dtype != own[key].dtype:
+        for key, own in part.state_dict().items():
+            saved = state.get(key)
+            if not (isinstance(own, Tensor) and isinstance(saved, Tensor)):
+                continue
+            grown = any(new > old for new, old in zip(saved.shape, own.shape, strict=False))
+            if saved.dtype != own.dtype or saved.dim() != own.dim() or grown:
                 raise ModelFileError(
-                    f"the saved {key} is {state[key].dtype}, the model's {own[key].dtype}"
+                    f"the saved {key} is {saved.dtype} of shape {tuple(saved.shape)}; {own.dtype} "
+                    f"of shape {tuple(own.shape)} or smaller was expected"
                 )
     elif isinstance(part, torch.optim.Optimizer):
-        saved = [len(group["params"]) for group in state["param_groups"]]
-        own = [len(group["params"]) for group in part.param_groups]
-        if saved != own:
+        there = [len(group["params"]) for group in state["param_groups"]]
+        here = [len(group["params"]) for group in part.param_groups]
+        if there != here:
             raise ModelFileError(
-                f"the saved {type(part).__name__} has groups of {saved} parameters, this one {own}"
+                f"the saved {type(part).__name__} has groups of {there} parameters, this one {here}"
             )
 
 
@@ -212,10 +215,14 @@ def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and value.layout is torch.strided:
+        while name in tensors:  # of "a.b" and of "b" in "a"
+            name += "_"
         # A copy, because safetensors refuses tensors that share memory, as tied weights do.
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        return {"tensor": name}
+        # The file knows no memory formats, and fused optimizers rely on theirs.
+        strides = torch.empty_like(value, device="meta").stride()
+        return {"tensor": [name, list(strides)]}
     if isinstance(value, (list, tuple)):
         listed = [_encode(item, f"{name}.{number}", tensors) for number, item in enumerate(value)]
         return listed if isinstance(value, list) else {"tuple": listed}
@@ -225,8 +232,9 @@ def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
             for key, item in value.items()
         ]
         return {"counter" if isinstance(value, Counter) else "dict": items}
+    kind = f"tensor of {value.layout}" if isinstance(value, Tensor) else type(value).__name__
     raise ValueError(
-        f"{name} is a {type(value).__name__}; only numbers, text and tensors can be saved, and "
+        f"{name} is a {kind}; only numbers, text and tensors can be saved, and "
         "lists, tuples and dicts of these"
     )
 
@@ -238,7 +246,14 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content]
+        name, strides = content
+        saved = tensors[name]
+        if (
+            sum((n - 1) * step for n, step in zip(saved.shape, strides, strict=True))
+            > saved.numel()
+        ):
+            raise ValueError(f"strides {strides} of {name} with shape {tuple(saved.shape)}")
+        return torch.empty_strided(saved.shape, strides, dtype=saved.dtype).copy_(saved)
     if kind == "tuple":
         return tuple(_decode(content, tensors))
     pairs = {_decode(key, tensors): _decode(item, tensors) for key, item in content}
@@ -261,14 +276,6 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(each, device)
     np.random.set_state(state["numpy"])  # noqa: NPY002
     random.setstate(state["python"])
-
-
-def _lay_out_like_parameters_(optimizer: torch.optim.Optimizer) -> None:
-    """Fused optimizers rely on it; the file knows no memory formats."""
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
 
 
 def _empty_like(tensor: Tensor, shape: torch.Size) -> Tensor:
