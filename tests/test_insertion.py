@@ -239,8 +239,8 @@ def test_closed_units_leave_exactly_and_training_goes_on_as_if_they_had_stayed(
 
     def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
         if optimize == "Adam":
-            return torch.optim.Adam(model.parameters(), 1e-4, eps=1e-3)
-        return torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=1e-3)
+            return torch.optim.Adam(model.parameters(), 1e-5, eps=1e-3)
+        return torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9, weight_decay=1e-3)
 
     optimizer = optimizer_of(model)
     keep = {p.gate: torch.rand(p.units) < 0.6 for p in places}
