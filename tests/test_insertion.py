@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from pruning_core.compaction import compact_
+from pruning_core.compaction import CompactionError, compact_
 from pruning_core.export import export
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.insertion import Gated, insert_gates_
@@ -343,3 +343,192 @@ def test_layers_are_left_for_a_reason(name: str) -> None:
     model, example = built(name)
     left = insert_gates_(model, example).left
     assert {layer: left.get(layer) for layer in REASONS[name]} == REASONS[name]
+
+
+def test_a_trial_finds_what_cannot_leave_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(model: nn.Module, dead: dict[str, Tensor], *_: object) -> int:
+        tried.append(list(dead))
+        if "norm.gate" in dead:
+            raise CompactionError("gate 'norm.gate' cannot be compacted")
+        return compact_(model, dead, *_)
+
+    monkeypatch.setattr("pruning_core.insertion.compact_", refuse)
+    model, example = built("mlp")
+    places = insert_gates_(model, example)
+    assert [place.gate for place in places] == ["second.gate"]
+    assert places.left["first"] == "gate 'norm.gate' cannot be compacted"
+    assert tried == [["norm.gate", "second.gate"], ["second.gate"]]
+
+
+class Around(nn.Module):
+    """A layer with a function of x around it."""
+
+    def __init__(self, function: Callable[["Around", Tensor], Tensor], width: int = 8) -> None:
+        super().__init__()
+        self.function = function
+        self.conv, self.norm = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.last = nn.Conv2d(width, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Around, Tensor], Tensor], str]] = {
+    "mean and standard deviation by hand": (
+        lambda s, x: s.last((y := s.conv(x)) - y.mean(1, keepdim=True)),
+        "read by mean across units",
+    ),
+    "softmax": (lambda s, x: s.last(s.conv(x).softmax(1)), "read by softmax"),
+    "layer norm": (
+        lambda s, x: s.last(F.layer_norm(y := s.conv(x), y.shape[1:])),
+        "read by a layer norm",
+    ),
+    "normalize": (lambda s, x: s.last(F.normalize(s.conv(x), dim=1)), ""),
+    "sigmoid": (lambda s, x: s.last(s.conv(x).sigmoid()), "shifted by sigmoid"),
+    "plus one": (lambda s, x: s.last(s.conv(x) + 1.0), "shifted by an addition"),
+    "batch norm twice": (lambda s, x: s.last(s.norm(s.norm(s.conv(x)))), "read by a batch norm"),
+    "half of the channels": (
+        lambda s, x: s.last(torch.cat([(y := s.conv(x))[:, :4], y[:, 4:]], 1)),
+        "sliced across units",
+    ),
+    "shuffle": (
+        lambda s, x: s.last(s.conv(x).view(4, 2, 4, 8, 8).transpose(1, 2).reshape(4, 8, 8, 8)),
+        "split or merged by a reshape (attention heads, say)",
+    ),
+    "roll": (lambda s, x: s.last(s.conv(x).roll(1, 1)), "read by roll"),
+    "returned too": (
+        lambda s, x: torch.cat([s.last(y := s.conv(x)).flatten(1), y.flatten(1)], 1),
+        "output of the model",
+    ),
+    "attention pooling": (
+        lambda s, x: s.last((y := s.conv(x)) @ y.transpose(2, 3)),
+        "read by matmul",
+    ),
+    "detached branch seen by nothing": (
+        lambda s, x: s.last(Square.apply(s.conv(x))),
+        "read by nothing that can be seen",
+    ),
+}
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x * x
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return grad
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+def test_functions_between_a_layer_and_the_next_forbid_a_gate(name: str) -> None:
+    torch.manual_seed(0)
+    function, reason = FUNCTIONS[name]
+    model = Around(function)
+    with pytest.raises(ValueError, match="no layer of Around can have a gate") as caught:
+        insert_gates_(model, torch.randn(4, 3, 8, 8))
+    assert f"conv: {reason}" in str(caught.value)
+    assert not any(isinstance(module, Gated) for module in model.modules())
+
+
+ALLOWED: dict[str, Callable[[Around, Tensor], Tensor]] = {
+    "gelu of the norm": lambda s, x: s.last(F.gelu(s.norm(s.conv(x)))),
+    "x · sigmoid(x)": lambda s, x: s.last((y := s.norm(s.conv(x))) * y.sigmoid()),
+    "x + relu(x)": lambda s, x: s.last((y := s.norm(s.conv(x))) + F.relu(y)),
+    "padded and pooled": lambda s, x: s.last(F.avg_pool2d(F.pad(s.norm(s.conv(x)), (1, 1)), 2)),
+    "twice side by side": lambda s, x: s.last(
+        torch.cat([y := s.norm(s.conv(x)), F.interpolate(y, scale_factor=1.0)], 2)
+    ),
+    "strided": lambda s, x: s.last(s.norm(s.conv(x))[:, :, ::2, 1:]),
+    "mean over places": lambda s, x: s.last(s.norm(s.conv(x)).mean((2, 3), keepdim=True)),
+    "in place": lambda s, x: s.last(s.norm(s.conv(x)).relu_().mul_(2.0)),
+    "channels last and back": lambda s, x: s.last(
+        F.silu(s.norm(s.conv(x)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(ALLOWED))
+def test_functions_that_keep_zeros_do_not(name: str) -> None:
+    torch.manual_seed(0)
+    places = insert_gates_(Around(ALLOWED[name]), torch.randn(4, 3, 8, 8))
+    assert [(place.gate, place.layer, place.dim) for place in places] == [("norm.gate", "conv", 1)]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "only", "layers"),
+    [
+        (["blocks.0"], None, ["blocks.1.fc"]),
+        (["blocks.*.fc"], None, None),
+        ([], ["blocks.1"], ["blocks.1.fc"]),
+        ([], ["*.fc"], ["blocks.0.fc", "blocks.1.fc"]),
+        (["blocks.0.fc"], ["blocks"], ["blocks.1.fc"]),
+    ],
+)
+def test_layers_are_chosen_by_name_or_pattern(
+    ignore: list[str], only: list[str] | None, layers: list[str] | None
+) -> None:
+    model, example = built("GPT")
+    if layers is None:
+        with pytest.raises(ValueError, match="no layer of Gpt can have a gate"):
+            insert_gates_(model, example, ignore=ignore, only=only)
+        return
+    places = insert_gates_(model, example, ignore=ignore, only=only)
+    assert [place.layer for place in places] == layers
+    assert not any(name.startswith("blocks.0") for name in places.left if only == ["blocks.1"])
+
+
+def test_bad_input_is_refused_before_anything_changes() -> None:
+    model, example = built("mlp")
+    names = list(model.state_dict())
+    with pytest.raises(ValueError, match=r"'block\.0' matches no linear or convolution layer"):
+        insert_gates_(model, example, ignore=["block.0"])
+    with pytest.raises(ValueError, match="Mlp cannot be copied and run on the example inputs: mat"):
+        insert_gates_(model, torch.randn(4, 5, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"wrapped \(DataParallel\); insert the gates into the"):
+        insert_gates_(nn.DataParallel(model), example)
+    insert_gates_(model, example)
+    with pytest.raises(ValueError, match="first: has the gate 'norm.gate' already"):
+        insert_gates_(model, example)
+    for gate in named_gates(model).values():
+        gate.theta.data.fill_(1.0)
+    assert list(export(model).state_dict()) == names
+
+
+def test_the_encoder_layer_of_torch_does_not_compute_past_its_gate() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    example = torch.randn(4, 5, 8)
+    places = insert_gates_(layer, example)
+    assert [(place.layer, place.units, place.dim) for place in places] == [("linear1", 16, -1)]
+    (gate,) = named_gates(layer).values()
+    layer.eval()
+    with torch.no_grad():
+        before = layer(example)
+        gate.theta.data[:8] = 0.0
+        closed = layer(example)
+        assert not torch.allclose(closed, before)
+        compact_(layer, {places.places[0].gate: torch.arange(16) < 8}, example)
+        torch.testing.assert_close(layer(example), closed)
+    gate.theta.data.fill_(1.0)
+    torch.testing.assert_close(export(layer)(example), closed)
+
+
+def test_what_the_model_asks_of_a_gated_module_it_answers() -> None:
+    layer = nn.Linear(3, 4)
+    gated = copy.deepcopy(Gated(layer, BernoulliGate(4)))
+    assert gated.out_features == 4
+    assert gated.weight is gated.module.weight
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = gated.nothing
+
+
+def test_the_auxiliary_heads_of_googlenet_get_no_gates_of_their_own() -> None:
+    torch.manual_seed(0)
+    model = vision.googlenet(weights=None, num_classes=10, aux_logits=True, init_weights=False)
+    places = insert_gates_(model, torch.randn(2, 3, 64, 64), only=["aux1", "inception3a"])
+    assert all(place.layer.startswith("inception3a") for place in places)
+    assert places.left["aux1.fc1"] == "called in training only"
