@@ -1,5 +1,6 @@
 """Tests of pruning_core.export: the end product needs nothing of pruning_core."""
 
+import copy
 import errno
 import json
 import os
@@ -15,11 +16,20 @@ from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import ModelFileError
-from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, export, load_model, save_model
+from pruning_core.export import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    export,
+    load_model,
+    remove_gates_,
+    save_model,
+)
 from pruning_core.files import make_writable, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.insertion import insert_gates_
 from pruning_core.metrics import architecture
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.sparsity import make_permanent_, prune_
 
 IMAGES = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -109,9 +119,145 @@ def test_it_loads_and_runs_where_pruning_core_cannot_be_imported(tmp_path: Path)
     torch.testing.assert_close(outputs, {name: model(IMAGES) for name, model in models.items()})
 
 
+class Inserted(nn.Module):
+    """A model of one's own, without gates; two layers share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(1, 6, 5, stride=3), nn.BatchNorm2d(6), nn.ReLU()
+        self.fc, self.drop, self.out = nn.Linear(6 * 64, 8), nn.Dropout(0.5), nn.Linear(8, 8)
+        self.tied = nn.Linear(8, 8)
+        self.tied.weight = self.out.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return self.tied(self.out(self.drop(torch.relu(self.fc(x.flatten(1))))))
+
+
+def with_gates(closed: int = 3, compacted: bool = True) -> nn.Module:
+    """It with gates put in, of which some units are closed."""
+    torch.manual_seed(0)
+    model = Inserted()
+    insert_gates_(model, IMAGES, only=["conv"])
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=IMAGES)
+    for gate in pruner.gates.values():
+        gate.theta.data.copy_((torch.arange(gate.num_units) >= closed).float())
+    if compacted:
+        assert pruner.settle_() == closed
+    return model.eval()
+
+
+def test_inserted_gates_leave_and_the_names_are_those_from_before() -> None:
+    model = with_gates()
+    plain = export(model)
+    assert list(plain.state_dict()) == list(Inserted().state_dict())
+    assert [name for name, _ in plain.named_modules()] == [n for n, _ in Inserted().named_modules()]
+    assert torch.equal(plain(IMAGES), model(IMAGES))
+    assert type(plain.get_submodule("act")) is nn.ReLU
+    assert plain.get_submodule("drop").p == 0.5
+    assert plain.get_parameter("out.weight") is plain.get_parameter("tied.weight")
+
+
+def test_inserted_gates_that_are_closed_but_not_compacted_keep_their_effect() -> None:
+    model = with_gates(compacted=False)
+    plain = export(model)
+    assert torch.equal(plain(IMAGES), model(IMAGES))
+    assert "act.gate.mask" in plain.state_dict()
+
+
+def test_a_saved_model_comes_back_in_one_that_never_had_gates(tmp_path: Path) -> None:
+    model, fresh = with_gates(), Inserted()
+    for each in (model, fresh):
+        each.tied = nn.Linear(8, 8)
+    save_model(export(model), tmp_path)
+    assert torch.equal(load_model(tmp_path, fresh)(IMAGES), model(IMAGES))
+
+
+def test_gates_leave_in_place_and_the_optimizer_goes_on() -> None:
+    model = with_gates()
+    parameters = set(model.parameters())
+    assert remove_gates_(model) is model
+    assert set(model.parameters()) == parameters
+    assert list(model.state_dict()) == list(Inserted().state_dict())
+
+
+def test_a_gate_at_two_places_leaves_both() -> None:
+    gate = BernoulliGate(8, theta=1.0)
+    layers = [nn.Linear(3, 8), nn.ReLU(), gate, nn.Linear(8, 8), nn.ReLU(), gate, nn.Linear(8, 2)]
+    plain = export(nn.Sequential(*layers))
+    found = [type(m) for _, m in plain.named_modules(remove_duplicate=False)]
+    assert found.count(nn.Identity) == 2
+    assert BernoulliGate not in found
+
+
+def test_a_gate_on_the_last_dimension_keeps_its_effect() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), BernoulliGate(4, dim=-1), nn.Linear(4, 2)).eval()
+    named_gates(model)["1"].theta.data.copy_(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    tokens = torch.randn(2, 5, 3)
+    assert torch.equal(export(model)(tokens), model(tokens))
+
+
+def test_masks_of_pruning_are_refused_in_one_line() -> None:
+    model = prune_(Inserted(), 50.0)
+    with pytest.raises(
+        ValueError, match=r"4 layers have masks .*'conv' .*make_permanent_\(model\)"
+    ):
+        export(model)
+    assert torch.equal(export(make_permanent_(model)).eval()(IMAGES), model.eval()(IMAGES))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_a_wrapped_model_is_unwrapped(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = with_gates()
+    for unwrap in (export, remove_gates_):
+        plain = unwrap(wrap(model))
+        assert type(plain) is Inserted
+        assert list(plain.state_dict()) == list(Inserted().state_dict())
+
+
+def test_a_distributed_model_is_unwrapped(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        plain = export(nn.parallel.DistributedDataParallel(with_gates()))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert type(plain) is Inserted
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_it_can_be_quantised_dynamically() -> None:
+    plain = export(with_gates())
+    small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(plain), {nn.Linear})
+    assert type(small.get_submodule("fc")) is not nn.Linear
+    torch.testing.assert_close(small(IMAGES), plain(IMAGES), atol=0.05, rtol=0)
+
+
+def test_onnxruntime_computes_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    plain, batch = export(with_gates()), torch.export.Dim("batch")
+    torch.onnx.export(
+        plain,
+        (IMAGES,),
+        tmp_path / "model.onnx",
+        input_names=["images"],
+        dynamic_shapes=({0: batch},),
+        verbose=False,
+    )
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    more = torch.rand(9, 1, 28, 28)
+    (found,) = session.run(None, {"images": more.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), plain(more), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["LeNet-300-100", "stranger"])
 def test_it_can_be_traced_by_torch_export(name: str) -> None:
     model = settled(name)
+    program = torch.export.export(export(model), (IMAGES,))
+    torch.testing.assert_close(program.module()(IMAGES), model(IMAGES))
+    model = with_gates()
     program = torch.export.export(export(model), (IMAGES,))
     torch.testing.assert_close(program.module()(IMAGES), model(IMAGES))
 

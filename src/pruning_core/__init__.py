@@ -7,6 +7,7 @@ from pruning_core.export import export, load_model, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
+from pruning_core.inputs import Inputs
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.pathwise import IntegratedGates, StraightThrough
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
@@ -24,6 +25,7 @@ __all__ = [
     "Flattening",
     "Halo",
     "InputGate",
+    "Inputs",
     "IntegratedGates",
     "Reinforce",
     "StraightThrough",
