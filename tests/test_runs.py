@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import TrainingError
 from pruning_core.experiments.runs import train

@@ -159,6 +159,7 @@ def row(
         **{name: summary.get(name) for name in _MEASURED},
         **{name: curve.get(name.removeprefix("error_at_")) for name in _CURVE},
         "device": summary["device"],
+        "threads": summary["threads"],
         **{name: versions.get(name) for name in _VERSIONS},
         "command": run.command,
         "settings": json.dumps(settings),
