@@ -1,12 +1,9 @@
 """Tests of pruning_core.export: the end product needs nothing of pruning_core."""
 
-import errno
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ from torch import Tensor, nn
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import ModelFileError
 from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, export, load_model, save_model
-from pruning_core.files import make_writable, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.metrics import architecture
 from pruning_core.models import lenet_5, lenet_300_100
@@ -233,37 +229,6 @@ def test_a_strangers_model_needs_an_instance(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(ModelFileError, match="is another one: missing"):
         load_model(tmp_path, lenet_5())
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "state"
-    write_atomically(target, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for name in ("replace", "fsync"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, name, fail)
-            with pytest.raises(OSError, match="No space left"):
-                write_atomically(target, b"new, and longer")
-        assert [path.name for path in tmp_path.iterdir()] == ["state"]
-        assert target.read_bytes() == b"old"
-
-
-def test_written_files_are_as_readable_as_any(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "ours", b"")
-    (tmp_path / "any").touch()
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
-
-
-def test_a_folder_is_tried_by_many_at_once_and_nothing_stays_in_it(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "run"
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(make_writable, [folder] * 400))
-    assert list(folder.iterdir()) == []
 
 
 def test_the_description_is_plain_json(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace) -> int:
-    need("studies")
+    _check_root(options)
     from pruning_core.studies import ledger, published
     from pruning_core.studies.ledger_text import as_text
 
@@ -189,8 +189,20 @@ def _ledger(options: argparse.Namespace) -> int:
     return 0
 
 
-def _study(options: argparse.Namespace) -> Study:
+def _check_root(options: argparse.Namespace) -> None:
     need("studies")
+    from pruning_core.studies.declaration import StudyError
+
+    folder = options.root / "studies"
+    if not folder.is_dir():
+        raise StudyError(
+            f"there is no folder {folder}; name the one that holds studies/ and results/, a copy "
+            "of the repository say, by --root"
+        )
+
+
+def _study(options: argparse.Namespace) -> Study:
+    _check_root(options)
     from pruning_core.studies.declaration import load_study
 
     return load_study(options.name, options.root / "studies")
