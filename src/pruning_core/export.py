@@ -107,8 +107,11 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
         plain.load_state_dict(tensors)
         plain.eval()
         if model is None:
+            classes = description["options"].get("num_classes", 10)
             with torch.no_grad():
-                plain(torch.zeros(1, *IMAGE_SHAPE))
+                shape = tuple(plain(torch.zeros(1, *IMAGE_SHAPE)).shape)
+            if shape != (1, classes):
+                raise ValueError(f"an image has outputs of shape {shape}, not (1, {classes})")
     except OSError as error:
         raise ModelFileError(
             f"{error.filename}: {error.strerror}; {WEIGHTS_FILE} and {DESCRIPTION_FILE} were "

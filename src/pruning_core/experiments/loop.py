@@ -122,7 +122,11 @@ class Trainer:
         """
         if state.get("format") != CHECKPOINT_FORMAT:
             raise TrainingError("the checkpoint is not of this version of pruning-core")
-        mine, saved = _told_apart(self.state_dict()), _told_apart(state)
+        own = self.state_dict()
+        for key, value in own.items():
+            if type(state[key]) is not type(value) and key != "cuda_rng":
+                raise TypeError(f"{key} is a {type(state[key]).__name__}")
+        mine, saved = _told_apart(own), _told_apart(state)
         differing = [key for key in mine if saved.get(key) != mine[key]]
         if differing:
             listed = ", ".join(f"{k} {saved.get(k)!r} there, {mine[k]!r} here" for k in differing)
