@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pruning_core.experiments.callbacks import CHECKPOINT_FILE, Callback, HaloHistory
+from pruning_core.experiments.callbacks import Callback, HaloHistory
+from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import Trainer, TrainingError
 from pruning_core.experiments.methods import METHODS
@@ -229,7 +230,7 @@ def command(settings: Settings, folder: Path, out: Path, *more: str) -> list[str
         "device": "cpu",
     }
     given = [f"--{name}={value}" for name, value in flags.items()]
-    program = [sys.executable, "-m", "pruning_core.cli", "train", "lenet-300-100"]
+    program = [sys.executable, "-m", "pruning_core", "train", "lenet-300-100"]
     return [*program, "--gate-inputs", *given, *more]
 
 
