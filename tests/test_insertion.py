@@ -491,7 +491,7 @@ def test_bad_input_is_refused_before_anything_changes() -> None:
     with pytest.raises(ValueError, match=r"wrapped \(DataParallel\); insert the gates into the"):
         insert_gates_(nn.DataParallel(model), example)
     insert_gates_(model, example)
-    with pytest.raises(ValueError, match="first: has the gate 'norm.gate' already"):
+    with pytest.raises(ValueError, match=r"first: has the gate 'norm\.gate' already"):
         insert_gates_(model, example)
     for gate in named_gates(model).values():
         gate.theta.data.fill_(1.0)
