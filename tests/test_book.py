@@ -98,19 +98,25 @@ def turn_to(page: Page, theme: str) -> None:
         if page.evaluate("document.documentElement.dataset.mode") == theme:
             break
         page.evaluate("document.querySelector('.theme-switch-button').click()")
-    page.evaluate("() => Promise.allSettled(document.getAnimations().map(a => a.finished))")
+    page.evaluate(FINISH_TRANSITIONS)
 
+
+# One may start others, in what inherits from it.
+FINISH_TRANSITIONS = """() => {
+    const running = () => document.getAnimations().filter(a => a.playState !== "finished");
+    for (let some = running(); some.length; some = running()) some.forEach(a => a.finish());
+}"""
 
 WATCH_SHIFTS = """
     window.shifts = [];
-    new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(e => e.value)))
-        .observe({type: "layout-shift", buffered: true});
+    const note = entries => window.shifts.push(...entries.map(entry => entry.value));
+    window.shiftsToCome = new PerformanceObserver(list => note(list.getEntries()));
+    window.shiftsToCome.observe({type: "layout-shift", buffered: true});
 """
 
-# They are told after the frame in which they are drawn.
-SHIFTS = """() => new Promise(
-    done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))
-).then(() => window.shifts)"""
+SHIFTS = """() => [
+    ...window.shifts, ...window.shiftsToCome.takeRecords().map(entry => entry.value)
+]"""
 
 LOAD_IMAGES = """() => Promise.all(Array.from(document.images, image => {
     image.loading = "eager";
