@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -78,6 +80,36 @@ class Inputs:
             return tensor.detach().clone()
 
         return self.map(shorten)
+
+
+class FirstCall:
+    """A forward pre-hook that hands the first inputs of a model to a method, once.
+
+    The method is held weakly, and copies and files of the model do not know it, so the hook
+    neither keeps its owner alive nor speaks for another model. Under ``torch.compile`` it does
+    nothing.
+
+    Args:
+        model: that is called.
+        receive: a bound method, given the inputs.
+    """
+
+    def __init__(self, model: nn.Module, receive: Callable[[Inputs], None]) -> None:
+        self._receive: WeakMethod[Callable[[Inputs], None]] | None = WeakMethod(receive)
+        self._handle: RemovableHandle | None = model.register_forward_pre_hook(
+            self, with_kwargs=True
+        )
+
+    def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling() or self._handle is None or self._receive is None:
+            return
+        self._handle.remove()
+        receive = self._receive()
+        if receive is not None:
+            receive(Inputs(*args, **kwargs))
+
+    def __getstate__(self) -> dict[str, None]:
+        return {"_receive": None, "_handle": None}
 
 
 def _has_rows(tensor: Tensor) -> bool:
