@@ -2,6 +2,8 @@
 
 import copy
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import pairwise
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.halo import Halo
 from pruning_core.models import lenet_5, lenet_300_100
 
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -617,3 +620,179 @@ def test_a_compacted_network_computes_what_the_masked_one_does(
     torch.testing.assert_close(model(inputs), masked, rtol=1e-10, atol=1e-12)
     for name, gate in gates.items():
         assert gate.unit_index.tolist() == (~dead[name]).nonzero().flatten().tolist()
+
+
+# --- parameters remain the same objects, and everything that holds them goes on
+
+
+def two_layers() -> tuple[nn.Sequential, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), BernoulliGate(8), nn.Linear(8, 2))
+    return model, torch.randn(64, 3), torch.randint(2, (64,))
+
+
+def one_step(model: nn.Module, x: Tensor, y: Tensor, *optimizers: torch.optim.Optimizer) -> Tensor:
+    loss = F.cross_entropy(model(x), y)
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss
+
+
+def test_several_optimizers_and_their_schedulers_go_on() -> None:
+    model, x, y = two_layers()
+    matrices = torch.optim.SGD([p for p in model.parameters() if p.dim() > 1], 0.1, momentum=0.9)
+    biases = torch.optim.Adam([p for p in model.parameters() if p.dim() == 1], 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(matrices, 10)
+    for _ in range(3):
+        one_step(model, x, y, matrices, biases)
+    moments = biases.state[model[0].get_parameter("bias")]["exp_avg"].clone()
+    compact_(model, {"2": ~alive(8, *range(2, 8))}, x, [matrices, biases])
+    assert torch.equal(biases.state[model[0].get_parameter("bias")]["exp_avg"], moments[:2])
+    before = [p.detach().clone() for p in model.parameters()]
+    one_step(model, x, y, matrices, biases)
+    schedule.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert not torch.equal(old, new)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "Adam fused", "AdamW foreach", "SGD"])
+def test_an_optimizer_that_was_forgotten_says_so(kind: str) -> None:
+    model, x, y = two_layers()
+    optimizer = OPTIMIZERS[kind](list(model.parameters()))
+    one_step(model, x, y, optimizer)
+    compact_(model, {"2": ~alive(8, 1, 2)}, x)
+    with pytest.raises(CompactionError, match=r"shape \(8, 3\) .* shrunk to \(6, 3\); hand this"):
+        one_step(model, x, y, optimizer)
+
+
+def test_an_optimizer_without_memory_need_not_be_given() -> None:
+    model, x, y = two_layers()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    one_step(model, x, y, optimizer)
+    compact_(model, {"2": ~alive(8, 1, 2)}, x)
+    before = model[0].get_parameter("bias").detach().clone()
+    one_step(model, x, y, optimizer)
+    assert not torch.equal(before, model[0].get_parameter("bias"))
+
+
+def test_hooks_attributes_and_lists_of_parameters_stay() -> None:
+    model, x, y = two_layers()
+    weight, calls = model[0].get_parameter("weight"), []
+    weight.register_hook(lambda gradient: calls.append("hook"))
+    weight.register_post_accumulate_grad_hook(lambda parameter: calls.append("after"))
+    weight.no_decay = True  # pyright: ignore[reportAttributeAccessIssue]
+    kept = list(model.parameters())
+    optimizer = torch.optim.Adam(kept)
+    loss = one_step(model, x, y, optimizer)  # alive, as in any loop, and its graph with it
+    compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer)
+    calls.clear()
+    one_step(model, x, y, optimizer)
+    assert calls == ["hook", "after"]
+    assert model[0].get_parameter("weight") is weight
+    assert weight.no_decay  # pyright: ignore[reportAttributeAccessIssue]
+    torch.nn.utils.clip_grad_norm_(kept, 1e-3)
+    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(1e-3, rel=1e-3)
+    assert loss.isfinite()
+
+
+def test_averages_of_the_model_shrink_with_it() -> None:
+    model, x, y = two_layers()
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    for _ in range(3):
+        one_step(model, x, y, optimizer)
+        average.update_parameters(model)
+    expected = average.module.get_parameter("0.weight")[[0, 3, 4, 5, 6, 7]].clone()
+    compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer, copies=[average])
+    assert torch.equal(average.module.get_parameter("0.weight"), expected)
+    average.update_parameters(model)
+    assert average(x).shape == (64, 2)
+
+
+def test_halos_coefficients_leave_with_their_weights() -> None:
+    """And both go on as they would with the units closed."""
+    model, x, y = two_layers()
+    halo = Halo(model, xi=1e-3, psi=1e-2)
+    optimizer = torch.optim.SGD([*model.parameters(), *halo.parameters()], 0.1, momentum=0.9)
+    keep = torch.tensor([0, 3, 4, 5, 6, 7])
+
+    def step(
+        one: nn.Module, penalty: Halo, by: torch.optim.Optimizer, open_units: Tensor
+    ) -> Tensor:
+        gate = one[2] if isinstance(one, nn.Sequential) else one
+        assert isinstance(gate, BernoulliGate)
+        with gate.hold(open_units):
+            loss = F.cross_entropy(one(x), y) + penalty()
+        by.zero_grad()
+        loss.backward()
+        by.step()
+        return loss
+
+    for _ in range(3):
+        step(model, halo, optimizer, torch.ones(1, 8))
+    masked, its_halo, its_optimizer = copy.deepcopy((model, halo, optimizer))
+    compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer)
+    assert len(halo.coefficients) == 6 * 3 + 2 * 6
+    for _ in range(5):
+        step(model, halo, optimizer, torch.ones(1, 6))
+        step(masked, its_halo, its_optimizer, alive(8, 1, 2).float()[None])
+    for name, axis in (("0.weight", 0), ("3.weight", 1)):
+        expected = masked.get_parameter(name).detach().index_select(axis, keep)
+        torch.testing.assert_close(model.get_parameter(name).detach(), expected)
+    first = its_halo.coefficients.detach()[:24].view(8, 3)[keep].flatten()
+    torch.testing.assert_close(halo.coefficients.detach()[:18], first)
+
+
+def test_halo_whose_optimizer_was_forgotten_says_so() -> None:
+    model, x, _ = two_layers()
+    halo = Halo(model, xi=1e-3, psi=1e-2)
+    compact_(model, {"2": ~alive(8, 1, 2)}, x)
+    with pytest.raises(RuntimeError, match="coefficients"):
+        halo()
+
+
+def test_a_copy_of_another_shape_is_refused() -> None:
+    model, x, _ = two_layers()
+    other = nn.Sequential(nn.Linear(3, 7), nn.ReLU(), BernoulliGate(7), nn.Linear(7, 2))
+    with pytest.raises(CompactionError, match=r"has the shape \(2, 7\) in a copy"):
+        compact_(model, {"2": ~alive(8, 1, 2)}, x, copies=[other])
+    assert model[0].get_parameter("weight").shape == (8, 3)
+
+
+def test_muon_whose_step_is_not_elementwise_is_refused() -> None:
+    model, x, _ = two_layers()
+    optimizer = torch.optim.Muon([p for p in model.parameters() if p.dim() == 2])
+    with pytest.raises(CompactionError, match="Muon moves the entries of a matrix together"):
+        compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer)
+
+
+@pytest.mark.slow
+def test_resnet_18_takes_little_memory() -> None:
+    """Beside the model, its gradients and Adam's moments: twice the weights, and no more."""
+    script = r"""
+import resource, torch, torchvision
+from torch import nn
+from pruning_core import BernoulliGate, compact_, named_gates
+torch.set_num_threads(1)
+model = torchvision.models.resnet18(num_classes=10)
+for parent in list(model.modules()):
+    for key, child in list(parent.named_children()):
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(parent, key, nn.Sequential(child, BernoulliGate(child.num_features)))
+x = torch.randn(2, 3, 32, 32)
+optimizer = torch.optim.Adam(model.parameters())
+model(x).sum().backward()
+optimizer.step()
+dead = {n: torch.arange(g.num_units) % 3 == 0 for n, g in named_gates(model).items()}
+size = sum(p.numel() for p in model.parameters()) * 4 / 2**20
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+assert compact_(model, dead, x, optimizer) > 1000
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before) / size)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2

@@ -1,25 +1,35 @@
 """Tests of pruning_core.export: the end product needs nothing of pruning_core."""
 
-import errno
+import copy
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import ModelFileError
-from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, export, load_model, save_model
-from pruning_core.files import make_writable, write_atomically
+from pruning_core.export import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    export,
+    load_model,
+    remove_gates_,
+    save_model,
+)
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.insertion import insert_gates_
 from pruning_core.metrics import architecture
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.sparsity import make_permanent_, prune_
 
 IMAGES = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -109,9 +119,145 @@ def test_it_loads_and_runs_where_pruning_core_cannot_be_imported(tmp_path: Path)
     torch.testing.assert_close(outputs, {name: model(IMAGES) for name, model in models.items()})
 
 
+class Inserted(nn.Module):
+    """A model of one's own, without gates; two layers share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(1, 6, 5, stride=3), nn.BatchNorm2d(6), nn.ReLU()
+        self.fc, self.drop, self.out = nn.Linear(6 * 64, 8), nn.Dropout(0.5), nn.Linear(8, 8)
+        self.tied = nn.Linear(8, 8)
+        self.tied.weight = self.out.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return self.tied(self.out(self.drop(torch.relu(self.fc(x.flatten(1))))))
+
+
+def with_gates(closed: int = 3, compacted: bool = True) -> nn.Module:
+    """It with gates put in, of which some units are closed."""
+    torch.manual_seed(0)
+    model = Inserted()
+    insert_gates_(model, IMAGES, only=["conv"])
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=IMAGES)
+    for gate in pruner.gates.values():
+        gate.theta.data.copy_((torch.arange(gate.num_units) >= closed).float())
+    if compacted:
+        assert pruner.settle_() == closed
+    return model.eval()
+
+
+def test_inserted_gates_leave_and_the_names_are_those_from_before() -> None:
+    model = with_gates()
+    plain = export(model)
+    assert list(plain.state_dict()) == list(Inserted().state_dict())
+    assert [name for name, _ in plain.named_modules()] == [n for n, _ in Inserted().named_modules()]
+    assert torch.equal(plain(IMAGES), model(IMAGES))
+    assert type(plain.get_submodule("act")) is nn.ReLU
+    assert plain.get_submodule("drop").p == 0.5
+    assert plain.get_parameter("out.weight") is plain.get_parameter("tied.weight")
+
+
+def test_inserted_gates_that_are_closed_but_not_compacted_keep_their_effect() -> None:
+    model = with_gates(compacted=False)
+    plain = export(model)
+    assert torch.equal(plain(IMAGES), model(IMAGES))
+    assert "act.gate.mask" in plain.state_dict()
+
+
+def test_a_saved_model_comes_back_in_one_that_never_had_gates(tmp_path: Path) -> None:
+    model, fresh = with_gates(), Inserted()
+    for each in (model, fresh):
+        each.tied = nn.Linear(8, 8)
+    save_model(export(model), tmp_path)
+    assert torch.equal(load_model(tmp_path, fresh)(IMAGES), model(IMAGES))
+
+
+def test_gates_leave_in_place_and_the_optimizer_goes_on() -> None:
+    model = with_gates()
+    parameters = set(model.parameters())
+    assert remove_gates_(model) is model
+    assert set(model.parameters()) == parameters
+    assert list(model.state_dict()) == list(Inserted().state_dict())
+
+
+def test_a_gate_at_two_places_leaves_both() -> None:
+    gate = BernoulliGate(8, theta=1.0)
+    layers = [nn.Linear(3, 8), nn.ReLU(), gate, nn.Linear(8, 8), nn.ReLU(), gate, nn.Linear(8, 2)]
+    plain = export(nn.Sequential(*layers))
+    found = [type(m) for _, m in plain.named_modules(remove_duplicate=False)]
+    assert found.count(nn.Identity) == 2
+    assert BernoulliGate not in found
+
+
+def test_a_gate_on_the_last_dimension_keeps_its_effect() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), BernoulliGate(4, dim=-1), nn.Linear(4, 2)).eval()
+    named_gates(model)["1"].theta.data.copy_(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    tokens = torch.randn(2, 5, 3)
+    assert torch.equal(export(model)(tokens), model(tokens))
+
+
+def test_masks_of_pruning_are_refused_in_one_line() -> None:
+    model = prune_(Inserted(), 50.0)
+    with pytest.raises(
+        ValueError, match=r"4 layers have masks .*'conv' .*make_permanent_\(model\)"
+    ):
+        export(model)
+    assert torch.equal(export(make_permanent_(model)).eval()(IMAGES), model.eval()(IMAGES))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_a_wrapped_model_is_unwrapped(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = with_gates()
+    for unwrap in (export, remove_gates_):
+        plain = unwrap(wrap(model))
+        assert type(plain) is Inserted
+        assert list(plain.state_dict()) == list(Inserted().state_dict())
+
+
+def test_a_distributed_model_is_unwrapped(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        plain = export(nn.parallel.DistributedDataParallel(with_gates()))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert type(plain) is Inserted
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_it_can_be_quantised_dynamically() -> None:
+    plain = export(with_gates())
+    small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(plain), {nn.Linear})
+    assert type(small.get_submodule("fc")) is not nn.Linear
+    torch.testing.assert_close(small(IMAGES), plain(IMAGES), atol=0.05, rtol=0)
+
+
+def test_onnxruntime_computes_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    plain, batch = export(with_gates()), torch.export.Dim("batch")
+    torch.onnx.export(
+        plain,
+        (IMAGES,),
+        tmp_path / "model.onnx",
+        input_names=["images"],
+        dynamic_shapes=({0: batch},),
+        verbose=False,
+    )
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    more = torch.rand(9, 1, 28, 28)
+    (found,) = session.run(None, {"images": more.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), plain(more), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["LeNet-300-100", "stranger"])
 def test_it_can_be_traced_by_torch_export(name: str) -> None:
     model = settled(name)
+    program = torch.export.export(export(model), (IMAGES,))
+    torch.testing.assert_close(program.module()(IMAGES), model(IMAGES))
+    model = with_gates()
     program = torch.export.export(export(model), (IMAGES,))
     torch.testing.assert_close(program.module()(IMAGES), model(IMAGES))
 
@@ -213,6 +359,102 @@ def test_damaged_files_are_an_error_of_one_line(saved: Path, what: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+MISFITS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {
+    "a layer of code": lambda d, t: d.update(sizes={"fc1": {"forward": 1}}),
+    "a size of text": lambda d, t: d.update(sizes={"fc1": {"in_features": "x"}}),
+    "a size of nothing": lambda d, t: d.update(sizes={"fc1": {"in_features": 0}}),
+    "a size that is true": lambda d, t: d.update(sizes={"fc3": {"out_features": True}}),
+    "a size that grew": lambda d, t: d.update(sizes={"fc1": {"in_features": 785}}),
+    "sizes of other weights": lambda d, t: d.update(sizes={"fc1": {"in_features": 700}}),
+    "sizes that are a list": lambda d, t: d.update(sizes=[["fc1", 3]]),
+    "an option that is none": lambda d, t: d["options"].update(speed=3),
+    "an option of text": lambda d, t: d["options"].update(gated="no"),
+    "layers of text": lambda d, t: d["options"].update(hidden="43"),
+    "layers of floats": lambda d, t: d["options"].update(hidden=[4.0, 3.0]),
+    "layers of nothing": lambda d, t: d["options"].update(hidden=[4, 0]),
+    "layers that no memory holds": lambda d, t: d["options"].update(hidden=[10**6, 10**6]),
+    "more layers than weights": lambda d, t: d["options"].update(hidden=[2] * 100_000),
+    "a million layers": lambda d, t: d["options"].update(hidden=[2] * 1_000_000),
+    "other classes": lambda d, t: d["options"].update(num_classes=9),
+    "a model that is a list": lambda d, t: d.update(model=["lenet-5"]),
+    "options that are a list": lambda d, t: d.update(options=[1]),
+    "weights the other way round": lambda d, t: t.update({"fc1.weight": t["fc1.weight"].T}),
+    "a row too few": lambda d, t: t.update({"fc2.weight": t["fc2.weight"][:2]}),
+    "a column too few": lambda d, t: t.update({"fc2.weight": t["fc2.weight"][:, :3]}),
+    "weights in space": lambda d, t: t.update({"fc1.weight": t["fc1.weight"][..., None]}),
+    "a long bias": lambda d, t: t.update({"fc1.bias": torch.zeros(5)}),
+    "no outputs": lambda d, t: t.update({"fc3.weight": t["fc3.weight"][:0]}),
+    "fewer outputs": lambda d, t: (
+        t.update({"fc3.weight": t["fc3.weight"][:7], "fc3.bias": t["fc3.bias"][:7]}),
+        d.update(sizes={"fc3": {"out_features": 7}}),
+    ),
+    "a layer that reads less than is there": lambda d, t: (
+        t.update({"fc2.weight": t["fc2.weight"][:, :2]}),
+        d.update(sizes={"fc2": {"in_features": 2}}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_layers_that_do_not_fit_together_are_refused_before_they_take_memory(
+    saved: Path, what: str
+) -> None:
+    told = json.loads((saved / DESCRIPTION_FILE).read_text())
+    tensors = load_file(saved / WEIGHTS_FILE)
+    load_model(saved)
+    MISFITS[what](told, tensors)
+    (saved / DESCRIPTION_FILE).write_text(json.dumps(told))
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, saved / WEIGHTS_FILE)
+    started = time.process_time()
+    with pytest.raises(ModelFileError) as caught:
+        load_model(saved)
+    assert time.process_time() - started < 2
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_what_a_network_was_before_pruning_takes_no_memory(saved: Path) -> None:
+    """Here it would be 640 GB."""
+    told = json.loads((saved / DESCRIPTION_FILE).read_text())
+    told["options"] = {"hidden": [400_000, 400_000]}
+    (saved / DESCRIPTION_FILE).write_text(json.dumps(told))
+    assert architecture(load_model(saved)) == [784, 4, 3]
+
+
+@pytest.mark.parametrize("index", [784, -1])
+def test_pixels_that_no_image_has_are_refused(index: int, tmp_path: Path) -> None:
+    save_model(export(settled("LeNet-300-100")), tmp_path, name="lenet-300-100",
+               hidden=[30, 20], gate_inputs=True)  # fmt: skip
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    tensors["gate0.index"][0] = index
+    save_file(tensors, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ModelFileError, match="damaged model files"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, DESCRIPTION_FILE])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(ModelFileError, match=f"{name}: Not a regular file"):
+        load_model(saved)
+
+
+def test_a_strangers_sizes_set_what_the_model_has_and_nothing_else(tmp_path: Path) -> None:
+    save_model(export(settled("stranger")), tmp_path)
+    told = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
+    told["sizes"]["stem"]["evil"] = 3
+    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(told))
+    with pytest.raises(ModelFileError, match=r"stem\.evil is 3; no such size was expected"):
+        load_model(tmp_path, Residual())
+
+
+def test_loading_draws_nothing_at_random(saved: Path) -> None:
+    before = torch.get_rng_state()
+    load_model(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_truncated_weights_are_an_error_that_says_what_to_do(saved: Path) -> None:
     weights = saved / WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-7])
@@ -233,37 +475,6 @@ def test_a_strangers_model_needs_an_instance(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(ModelFileError, match="is another one: missing"):
         load_model(tmp_path, lenet_5())
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "state"
-    write_atomically(target, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for name in ("replace", "fsync"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, name, fail)
-            with pytest.raises(OSError, match="No space left"):
-                write_atomically(target, b"new, and longer")
-        assert [path.name for path in tmp_path.iterdir()] == ["state"]
-        assert target.read_bytes() == b"old"
-
-
-def test_written_files_are_as_readable_as_any(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "ours", b"")
-    (tmp_path / "any").touch()
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
-
-
-def test_a_folder_is_tried_by_many_at_once_and_nothing_stays_in_it(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "run"
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(make_writable, [folder] * 400))
-    assert list(folder.iterdir()) == []
 
 
 def test_the_description_is_plain_json(tmp_path: Path) -> None:

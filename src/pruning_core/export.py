@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,43 +15,69 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, fx, nn
+from torch.nn.utils import prune
 
 from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
-from pruning_core.files import write_atomically
+from pruning_core.files import read_regular, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate
-from pruning_core.models import build_model
+from pruning_core.insertion import Gated
+from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+_MOST_BYTES = 1_000_000  # of a description: room for ten thousand layers
+_MOST_UNITS = 1_000_000  # of a network in MODELS before pruning, in all layers together
 
 
 def export(model: nn.Module) -> nn.Module:
     """A copy of the model without gates, made of torch's own modules where the model is.
 
-    Hidden gates become ``nn.Identity``; an :class:`InputGate` becomes a traced module that picks
-    the surviving features. A unit that is closed but had to stay, because its channel is shared
-    with a residual branch, is multiplied by 0. Module names stay as they were.
+    Where :func:`pruning_core.insert_gates_` has put gates, modules and parameters have the names
+    again that they had before. A gate placed by hand becomes ``nn.Identity``; an
+    :class:`InputGate` becomes a traced module that picks the surviving features. A unit that is
+    closed but had to stay, because its channel is shared with a residual branch, is multiplied
+    by 0: only there the names of an inserted gate remain. A model that is compiled, or wrapped in
+    (Distributed)DataParallel, is unwrapped.
+
+    The copy has parameters of its own: to fine-tune it, make a new optimizer. To go on with the
+    optimizer there is, take the gates out of the model itself by :func:`remove_gates_`.
 
     Raises:
         ValueError: naming the gate, if a θ lies between 0 and 1: end the Bernoulli phase with
-            :meth:`BernoulliPruner.settle_` first.
+            :meth:`BernoulliPruner.settle_` first; naming the layers, if weights have masks.
     """
+    model = _unwrapped(model)
+    masked = sorted(name for name, m in model.named_modules() if _has_mask(m))
+    if masked:
+        raise ValueError(
+            f"{len(masked)} layers have masks of torch.nn.utils.prune ({masked[0]!r} is the "
+            "first); write their zeros into the weights with make_permanent_(model) first"
+        )
     return remove_gates_(copy.deepcopy(model))
 
 
 def remove_gates_(model: nn.Module) -> nn.Module:
-    """As :func:`export`, in place: the parameters stay those that the optimizer holds."""
-    gates = {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
-    for name, gate in gates.items():
-        unsettled = int(((gate.theta > 0) & (gate.theta < 1)).sum())
-        if unsettled:
-            raise ValueError(
-                f"gate {name!r} has {unsettled} units with θ between 0 and 1; settle them with "
-                "pruner.settle_(optimizer) first"
-            )
-    for name, gate in gates.items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, _without_theta(gate))
+    """As :func:`export`, in place: the parameters stay those that the optimizer holds.
+
+    Returns:
+        The model, without its wrapping of compilation or data parallelism.
+    """
+    model = _unwrapped(model)
+    for name, gate in model.named_modules():
+        if isinstance(gate, BernoulliGate):
+            unsettled = int(((gate.theta > 0) & (gate.theta < 1)).sum())
+            if unsettled:
+                raise ValueError(
+                    f"gate {name!r} has {unsettled} units with θ between 0 and 1; settle them "
+                    "with pruner.settle_(optimizer) first"
+                )
+    if isinstance(model, (BernoulliGate, Gated)):
+        return _settled(model, {})
+    settled: dict[nn.Module, nn.Module] = {}
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, (BernoulliGate, Gated)):
+                setattr(parent, name, _settled(child, settled))
     return model
 
 
@@ -75,26 +103,40 @@ def save_model(
 def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The network saved by :func:`save_model`, in evaluation mode, on the CPU.
 
+    The files may be a stranger's: nothing in them is executed, sizes are checked before memory is
+    taken, and a model of :data:`pruning_core.models.MODELS` has read an image when it is returned.
+
     Args:
         directory: holds the two files.
         model: for a model of your own, a fresh instance as it was before pruning, gates included.
 
     Raises:
-        ModelFileError: if a file is missing or damaged, or the model is not the one saved.
+        ModelFileError: if a file is missing or damaged, the layers in them do not fit together,
+            or the model is not the one saved.
     """
     directory = Path(directory)
     try:
-        description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        tensors = load_tensors((directory / WEIGHTS_FILE).read_bytes())
-        if model is None:
-            if description["model"] is None:
-                raise ModelFileError(
-                    f"{directory} holds a model of your own; pass a fresh instance of it as model"
-                )
-            model = build_model(description["model"], **description["options"])
-        plain = settled_like(model, tensors)
-        resize_(plain, tensors, description["sizes"])
+        description = json.loads(read_regular(directory / DESCRIPTION_FILE, _MOST_BYTES))
+        tensors = load_tensors(read_regular(directory / WEIGHTS_FILE))
+        if model is not None:
+            plain = settled_like(model, tensors)
+            resize_(plain, tensors, description["sizes"])
+        elif description["model"] is not None:
+            plain = settled_like(_named(description, len(tensors)), tensors)
+            resize_(plain, tensors, description["sizes"])
+            plain.to_empty(device="cpu")
+        else:
+            raise ModelFileError(
+                f"{directory} holds a model of your own; pass a fresh instance of it as model"
+            )
         plain.load_state_dict(tensors)
+        plain.eval()
+        if model is None:
+            classes = description["options"].get("num_classes", 10)
+            with torch.no_grad():
+                shape = tuple(plain(torch.zeros(1, *IMAGE_SHAPE)).shape)
+            if shape != (1, classes):
+                raise ValueError(f"an image has outputs of shape {shape}, not (1, {classes})")
     except OSError as error:
         raise ModelFileError(
             f"{error.filename}: {error.strerror}; {WEIGHTS_FILE} and {DESCRIPTION_FILE} were "
@@ -105,16 +147,81 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
     except (
         ValueError,
         KeyError,
+        IndexError,
         TypeError,
         AttributeError,
         RuntimeError,
+        MemoryError,
+        RecursionError,
         SafetensorError,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise ModelFileError(
             f"{directory}: damaged model files ({reason}); train or copy them again"
         ) from error
-    return plain.eval()
+    return plain
+
+
+def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
+    """The model of a description as it was before pruning; its layers take no memory yet.
+
+    Raises:
+        ValueError: if no such model exists, or it would be larger than any that is meant.
+    """
+    name, options = description["model"], dict(description["options"])
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
+    known = inspect.signature(MODELS[name]).parameters
+    units = 0
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"unknown option {option!r}; expected one of {', '.join(known)}")
+        expected = type(known[option].default)
+        sizes = value if expected is tuple else [value] if expected is int else []
+        if not isinstance(value, list if expected is tuple else expected):
+            raise TypeError(f"option {option} is {value!r:.50}; not as {name} takes it")
+        if any(type(size) is not int or size < 1 for size in sizes) or len(sizes) > most_layers:
+            raise ValueError(f"option {option} is {value!r:.50}; sizes of layers were expected")
+        units += sum(sizes)
+    if units > _MOST_UNITS:
+        raise ValueError(f"{units} units; at most {_MOST_UNITS} were expected")
+    with torch.device("meta"):
+        model = build_model(name, **options)
+    for module in model.modules():
+        if isinstance(module, BernoulliGate):
+            module.to_empty(device="cpu")
+    return model
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:  # of torch.compile
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
+
+
+def _has_mask(module: nn.Module) -> bool:
+    hooks = module._forward_pre_hooks.values()
+    return any(isinstance(hook, prune.BasePruningMethod) for hook in hooks)
+
+
+def _settled(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """What stands in place of a gate or of a gated module; one for all its names."""
+    if module in known:
+        return known[module]
+    if isinstance(module, BernoulliGate):
+        known[module] = _without_theta(module)
+    elif isinstance(module, Gated):
+        inner, gate = _settled(module.module, known), _settled(module.gate, known)
+        plain = isinstance(gate, nn.Identity)
+        both = OrderedDict(module=inner, gate=gate)
+        known[module] = inner if plain else nn.Sequential(both).train(module.training)
+    else:
+        return module
+    return known[module]
 
 
 def _without_theta(gate: BernoulliGate) -> nn.Module:
@@ -128,9 +235,9 @@ def _without_theta(gate: BernoulliGate) -> nn.Module:
         outputs = graph.call_function(torch.index_select, (outputs, 1, graph.get_attr("index")))
     if not bool(gate.is_open().all()):
         root.register_buffer("mask", gate.is_open().to(gate.theta))
-        outputs = graph.call_method("transpose", (outputs, 1, -1))
+        outputs = graph.call_method("transpose", (outputs, gate.dim, -1))
         outputs = graph.call_function(torch.mul, (outputs, graph.get_attr("mask")))
-        outputs = graph.call_method("transpose", (outputs, 1, -1))
+        outputs = graph.call_method("transpose", (outputs, gate.dim, -1))
     if outputs is inputs:
         return nn.Identity()
     graph.output(outputs)

@@ -158,7 +158,7 @@ class BernoulliGate(nn.Module):
             self._buffers[name] = value.requires_grad_(name == "theta")
             return
         gradient, self.theta.grad = self.theta.grad, None
-        self.theta.data = value
+        give_(self.theta, value)
         if gradient is not None and gradient.shape == value.shape:
             self.theta.grad = gradient.to(value)
 
@@ -278,3 +278,13 @@ def sampled_gates(model: nn.Module) -> Iterator[None]:
     finally:
         for gate in gates:
             gate.sampling = False
+
+
+def give_(tensor: Tensor, value: Tensor) -> None:
+    """Let a leaf that has no gradient have other entries, of another shape too.
+
+    What autograd remembers of the old shape goes with a change of type, and only so.
+    """
+    other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
+    tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = value

@@ -1,0 +1,448 @@
+"""What leaves a network together with a unit: layer by layer, which entries along which axis.
+
+Torch-Pruning's dependency graph tells which channels are coupled; here that becomes a
+:class:`Removal`, plain positions by name and axis, after what the structure of the network alone
+can show has been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils import _pytree as pytree
+from torch_pruning.dependency.node import Node
+from torch_pruning.ops import _OutputOp
+
+from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.inputs import Inputs
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_READERS = (nn.Linear, *_CONVOLUTIONS, _ConvTransposeNd)
+_NORMALISATIONS = (_BatchNorm, _InstanceNorm)
+_KNOWN = (*_READERS, *_NORMALISATIONS, nn.PReLU, nn.Embedding, BernoulliGate)
+
+_PRODUCTS = {"MulBackward0", "BmmBackward0"}
+"""Of several factors, one that is zero makes the result zero."""
+
+_NOT_ZERO_AT_ZERO = {
+    "SigmoidBackward0",
+    "HardsigmoidBackward0",
+    "ExpBackward0",
+    "SoftmaxBackward0",
+    "LogSoftmaxBackward0",
+    "SoftplusBackward0",
+    "CosBackward0",
+    "LogBackward0",
+    "ReciprocalBackward0",
+}
+"""Operations that make something of a closed unit's zeros."""
+
+
+class CompactionError(ValueError):
+    """Removing the units is impossible, or would change what the network computes."""
+
+
+@dataclass
+class Removal:
+    """What goes, by the numbers that units, channels and features have now.
+
+    Attributes:
+        units: by gate.
+        entries: by layer and tensor (``("fc1", "weight")``), and by axis.
+        sizes: by layer, the attributes that count them, with their new values.
+        features: by input gate, those its input loses.
+        readers: gate, layer, and the channels of what the layer reads that leave.
+    """
+
+    units: dict[str, list[int]] = field(default_factory=dict)
+    entries: dict[tuple[str, str], dict[int, set[int]]] = field(default_factory=dict)
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    features: dict[str, set[int]] = field(default_factory=dict)
+    readers: list[tuple[str, str, list[int]]] = field(default_factory=list)
+
+    def kept(self, layer: str, tensor: str, shape: Iterable[int]) -> dict[int, Tensor]:
+        """By axis, the positions that stay in a tensor of that shape; int64, increasing."""
+        sizes = list(shape)
+        positions = {}
+        for axis, gone in self.entries.get((layer, tensor), {}).items():
+            mask = torch.ones(sizes[axis], dtype=torch.bool)
+            mask[list(gone)] = False
+            positions[axis] = mask.nonzero().flatten()
+        return positions
+
+
+class Coupling:
+    """The channels of a model that its gates' units are coupled with.
+
+    Args:
+        model: traced as it is called with the inputs, and put into evaluation mode by that.
+        inputs: a few examples.
+
+    Raises:
+        CompactionError: if the model cannot be traced.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        self.model = model
+        self.gates = named_gates(model)
+        self.names = {module: name for name, module in model.named_modules()}
+        self.graph = tp.DependencyGraph()
+        try:
+            with torch.enable_grad():
+                build = cast("Callable[..., object]", self.graph.build_dependency)
+                build(
+                    model,
+                    inputs.map(_with_gradient),
+                    forward_fn=_differentiable_outputs,
+                    customized_pruners={
+                        type(gate): _InputGateChannels()
+                        if isinstance(gate, InputGate)
+                        else _GateChannels()
+                        for gate in self.gates.values()
+                    },
+                    verbose=False,
+                )
+        except Exception as error:
+            raise CompactionError(
+                f"{type(model).__name__} cannot be traced with the example inputs "
+                f"({_said(error)}); pass example_inputs it can be called with, and leave gates out "
+                "of what Torch-Pruning cannot read"
+            ) from error
+
+    def removal(self, dead: Mapping[str, Tensor]) -> Removal:
+        """What can go now. A unit whose channel another gate keeps open has to stay.
+
+        Args:
+            dead: by name of the gate, which of its units are closed; bool, shape (n,).
+
+        Raises:
+            CompactionError: naming the gate and the layer, where units cannot leave exactly.
+        """
+        dead = {name: mask.cpu() for name, mask in dead.items()}
+        for name in list(dead):
+            self._starve_features(name, dead)
+        check_masks(self.gates, dead)
+        removal = Removal()
+        for name in dead:
+            units = self._not_shared(name, dead)
+            if units:
+                group = self._group(name, units)
+                self._check_layers(name, group)
+                self._check_readers(name, group, removal)
+                removal.units[name] = units
+                self._add(name, group, removal)
+        self._check_ties(removal)
+        return removal
+
+    def _group(self, name: str, units: list[int]) -> tp.Group:
+        gate = self.gates[name]
+        if gate not in self.graph.module2node:
+            raise CompactionError(
+                f"gate {name!r} is not reached when the model is called with the example inputs, "
+                "or under torch.no_grad(); call the model through it, or leave the gate out"
+            )
+        prune = self.graph.CUSTOMIZED_PRUNERS[type(gate)].prune_out_channels
+        try:
+            return self.graph.get_pruning_group(gate, prune, units)
+        except Exception as error:
+            raise CompactionError(
+                f"what is coupled to gate {name!r} cannot be found ({_said(error)}); put the gate "
+                "where no channels are split, shuffled or folded into other dimensions behind it"
+            ) from error
+
+    def _starve_features(self, name: str, dead: dict[str, Tensor]) -> None:
+        """Add to ``dead`` the features of input gates that closed filters would have fed."""
+        units = dead[name].nonzero().flatten().tolist()
+        if not units or isinstance(self.gates[name], InputGate):
+            return
+        for dependency, features in self._group(name, units):
+            gate = dependency.target.module
+            if isinstance(gate, InputGate) and self._reads(dependency):
+                starved = torch.isin(gate.selected.cpu(), torch.tensor(list(features)))
+                key = self.names[gate]
+                dead[key] = dead.get(key, torch.zeros_like(starved)) | starved
+
+    def _not_shared(self, name: str, dead: Mapping[str, Tensor]) -> list[int]:
+        """Dead units of the gate whose channel no other gate keeps alive."""
+        units = dead[name].nonzero().flatten().tolist()
+        kept_by_others: set[int] = set()
+        for item in self._group(name, units) if units else ():
+            gate = item.dep.target.module
+            if gate is self.gates[name] and item.idxs != item.root_idxs:
+                raise CompactionError(
+                    f"units of gate {name!r} are coupled with others of its own, by a chunk, a "
+                    "slice or a shuffle behind it; put a gate on each part"
+                )
+            if isinstance(gate, BernoulliGate) and not isinstance(gate, InputGate):
+                partner = dead.get(self.names[gate])
+                kept_by_others.update(
+                    unit
+                    for channel, unit in zip(item.idxs, item.root_idxs, strict=True)
+                    if partner is None or channel >= len(partner) or not bool(partner[channel])
+                )
+        return [unit for unit in units if unit not in kept_by_others]
+
+    def _check_layers(self, name: str, group: tp.Group) -> None:
+        for dependency, channels in group:
+            module = dependency.target.module
+            layer = f"{dependency.target._name!r} ({type(module).__name__})"
+            writes = self.graph.is_out_channel_pruning_fn(dependency.handler)
+            if isinstance(module, _OutputOp) or (writes and not dependency.target.outputs):
+                raise CompactionError(
+                    f"the units of gate {name!r} are outputs of the model, which would change "
+                    "shape; gate hidden layers only"
+                )
+            if isinstance(module, nn.Parameter):
+                continue
+            if isinstance(module, (*_CONVOLUTIONS, _ConvTransposeNd)) and module.groups > 1:
+                if not _is_depthwise(module):
+                    raise CompactionError(
+                        f"gate {name!r} is coupled to the grouped convolution {layer} with "
+                        f"{module.groups} groups; only depthwise ones can be compacted"
+                    )
+            elif not isinstance(module, _KNOWN) and any(True for _ in module.parameters()):
+                raise CompactionError(
+                    f"gate {name!r} is coupled to {layer}, which cannot be compacted exactly; "
+                    "supported are linear, convolution, embedding, batch-norm, instance-norm and "
+                    "PReLU layers"
+                )
+            computed = [key for key in _axes(module, not writes) if key not in module._parameters]
+            if any(key in ("weight", "bias") and hasattr(module, key) for key in computed):
+                raise CompactionError(
+                    f"gate {name!r} is coupled to {layer}, whose weight is computed from others "
+                    "(weight_norm, spectral_norm, a mask); make it permanent first, by "
+                    "remove_parametrizations or make_permanent_"
+                )
+            if channels and isinstance(module, _KNOWN):
+                self._check_range(name, layer, module, not writes, channels)
+
+    def _check_range(
+        self, name: str, layer: str, module: nn.Module, reads: bool, channels: list[int]
+    ) -> None:
+        for key, axis in _axes(module, reads).items():
+            tensor = getattr(module, key, None)
+            if isinstance(tensor, Tensor) and max(channels) >= tensor.shape[axis]:
+                raise CompactionError(
+                    f"gate {name!r} is coupled to {layer} in a way that cannot be followed "
+                    f"(channel {max(channels)} of {tensor.shape[axis]}): channels are split, "
+                    "padded or averaged in between; put the gate elsewhere"
+                )
+
+    def _check_readers(self, name: str, group: tp.Group, removal: Removal) -> None:
+        """Every way to what reads the units leads through a gate, and keeps its zeros."""
+        inside = {dependency.target for dependency, _ in group}
+        silent: dict[Node, bool] = {}
+        for dependency, channels in group:
+            module = dependency.target.module
+            if not (isinstance(module, _READERS) and self._reads(dependency)):
+                continue
+            reader = dependency.target._name
+            removal.readers.append((name, reader, list(channels)))
+            before = [node for node in dependency.target.inputs if node in inside]
+            if not all(self._is_silent(name, node, inside, silent) for node in before):
+                raise not_silent(name, reader)
+
+    def _is_silent(self, name: str, node: Node, inside: set[Node], known: dict[Node, bool]) -> bool:
+        if node not in known:
+            known[node] = True  # of a module called in a circle
+            known[node] = self._judge(name, node, inside, known)
+        return known[node]
+
+    def _judge(self, name: str, node: Node, inside: set[Node], known: dict[Node, bool]) -> bool:
+        module = node.module
+        if isinstance(module, BernoulliGate):
+            return True
+        if isinstance(module, (nn.Parameter, nn.Embedding, _ConvTransposeNd)):
+            return False
+        if isinstance(module, _READERS) and not _is_depthwise(module):
+            return False
+        before = [self._is_silent(name, n, inside, known) for n in node.inputs if n in inside]
+        leaves = [getattr(f, "variable", None) for f, _ in node.grad_fn.next_functions]
+        if not node.inputs and any(isinstance(leaf, nn.Parameter) for leaf in leaves):
+            return True  # on the way from a layer's own weight
+        if any(isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) for leaf in leaves):
+            before.append(False)  # an input of the model
+        operation = getattr(module, "_grad_fn", None)
+        if not before or operation in _NOT_ZERO_AT_ZERO:
+            return False
+        quiet = any(before) if operation in _PRODUCTS else all(before)
+        if quiet and _shifts(module):
+            raise CompactionError(
+                f"gate {name!r} stands before {node._name!r} ({type(module).__name__}), which "
+                "shifts the zeros of closed units; put the gate after it"
+            )
+        return quiet
+
+    def _add(self, name: str, group: tp.Group, removal: Removal) -> None:
+        for dependency, channels in group:
+            module, layer = dependency.target.module, dependency.target._name
+            if isinstance(module, InputGate) and self._reads(dependency):
+                removal.features.setdefault(layer, set()).update(channels)
+            elif isinstance(module, nn.Parameter):
+                path, _, key = self.graph._param_to_name[module].rpartition(".")
+                axis = dependency.target.pruning_dim
+                removal.entries.setdefault((path, key), {}).setdefault(axis, set()).update(channels)
+            elif isinstance(module, _KNOWN) and not isinstance(module, BernoulliGate):
+                reads = self._reads(dependency)
+                for key, axis in _axes(module, reads).items():
+                    if isinstance(getattr(module, key, None), Tensor):
+                        axes = removal.entries.setdefault((layer, key), {})
+                        axes.setdefault(axis, set()).update(channels)
+                left = removal.entries.get((layer, "weight"), {})
+                for attribute, axis in _counts(module, reads).items():
+                    gone = left[axis] if axis in left else set(channels)
+                    removal.sizes.setdefault(layer, {})[attribute] = getattr(
+                        module, attribute
+                    ) - len(gone)
+
+    def _check_ties(self, removal: Removal) -> None:
+        """A tensor that several layers use must lose the same entries in all of them."""
+        uses: dict[Tensor, list[tuple[str, str]]] = {}
+        for path, module in self.model.named_modules():
+            for key, parameter in module._parameters.items():
+                if parameter is not None:
+                    uses.setdefault(parameter, []).append((path, key))
+        for places in uses.values():
+            first = removal.entries.get(places[0], {})
+            for place in places[1:]:
+                if removal.entries.get(place, {}) != first:
+                    here, there = (".".join(filter(None, p)) for p in (places[0], place))
+                    raise CompactionError(
+                        f"{here!r} and {there!r} are one tensor, but would lose different entries; "
+                        "close the same units on both sides, or untie them"
+                    )
+
+    def _reads(self, dependency: tp.Dependency) -> bool:
+        handler = dependency.handler
+        if isinstance(dependency.target.module, InputGate):
+            return handler.__name__ == "prune_in_channels"
+        return self.graph.is_in_channel_pruning_fn(
+            handler
+        ) and not self.graph.is_out_channel_pruning_fn(handler)
+
+
+def check_masks(gates: Mapping[str, BernoulliGate], dead: Mapping[str, Tensor]) -> None:
+    """Raises CompactionError for an unknown gate, a mask of another shape, or a gate left empty."""
+    for name, mask in dead.items():
+        if name not in gates:
+            raise CompactionError(f"no gate is called {name!r}; the gates are {sorted(gates)}")
+        if mask.dtype != torch.bool or mask.shape != gates[name].theta.shape:
+            raise CompactionError(
+                f"the mask of gate {name!r} is {mask.dtype} of shape {tuple(mask.shape)}; bool of "
+                f"shape ({gates[name].num_units},) was expected"
+            )
+        if bool(mask.all()):
+            raise CompactionError(
+                f"gate {name!r} would lose its last unit, and the network its function; keep at "
+                "least one unit, or lower log_gamma or the step on theta"
+            )
+
+
+def not_silent(gate: str, layer: str) -> CompactionError:
+    """The error for a layer that would hear the closed units."""
+    return CompactionError(
+        f"closed units of gate {gate!r} do not silence what {layer!r} reads, so removing them "
+        "would change the network; put the gate after the normalisation and activation, and gate "
+        "every branch of a residual addition"
+    )
+
+
+def _axes(module: nn.Module | nn.Parameter, reads: bool) -> dict[str, int]:
+    """The axis of the channels in each tensor of a layer: of those it reads, or those it writes."""
+    if isinstance(module, _NORMALISATIONS):
+        return {"weight": 0, "bias": 0, "running_mean": 0, "running_var": 0}
+    if isinstance(module, nn.PReLU):
+        return {"weight": 0} if module.weight.numel() > 1 else {}
+    if isinstance(module, nn.Embedding):
+        return {"weight": 1}
+    if isinstance(module, _ConvTransposeNd):
+        return {"weight": 0} if reads else {"weight": 1, "bias": 0}
+    if isinstance(module, _READERS):
+        depthwise = isinstance(module, nn.Module) and _is_depthwise(module)
+        return {"weight": 1} if reads and not depthwise else {"weight": 0, "bias": 0}
+    return {}
+
+
+def _counts(module: nn.Module, reads: bool) -> dict[str, int]:
+    """The attributes that count those channels, and their axis in the weight."""
+    if isinstance(module, _NORMALISATIONS):
+        return {"num_features": 0}
+    if isinstance(module, nn.PReLU):
+        return {"num_parameters": 0} if module.weight.numel() > 1 else {}
+    if isinstance(module, nn.Embedding):
+        return {"embedding_dim": 1}
+    if isinstance(module, nn.Linear):
+        return {"in_features": 1} if reads else {"out_features": 0}
+    if isinstance(module, _ConvTransposeNd):
+        return {"in_channels": 0} if reads else {"out_channels": 1}
+    if _is_depthwise(module):
+        return {"in_channels": 0, "out_channels": 0, "groups": 0}
+    return {"in_channels": 1} if reads else {"out_channels": 0}
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    return isinstance(module, _CONVOLUTIONS) and (
+        module.groups == module.in_channels == module.out_channels > 1
+    )
+
+
+def _shifts(module: nn.Module) -> bool:
+    """Whether zeros may leave the layer as something else."""
+    if isinstance(module, _InstanceNorm):
+        return module.affine or module.track_running_stats
+    return isinstance(module, _BatchNorm) or (
+        _is_depthwise(module) and getattr(module, "bias", None) is not None
+    )
+
+
+def _with_gradient(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    return copied.requires_grad_() if copied.is_floating_point() else copied
+
+
+def _differentiable_outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    leaves = pytree.tree_leaves(inputs.call(model))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class _GateChannels(tp.BasePruningFunc):
+    """Tells Torch-Pruning, for which a gate is a layer of its own kind, that units are channels."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, BernoulliGate)
+        return layer.num_units
+
+    def get_in_channels(self, layer: nn.Module) -> int:
+        return self.get_out_channels(layer)
+
+
+class _InputGateChannels(_GateChannels):
+    """An input gate's features and its units are counted apart, like a linear layer's."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        # Of its own, because Torch-Pruning tells the two directions apart by their functions.
+        return layer
+
+    def prune_in_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        return layer
+
+    def get_in_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, InputGate)
+        return layer.num_features
