@@ -29,17 +29,17 @@ def test_the_window_grows_to_a_tenth_of_the_steps_and_the_price_in_a_straight_li
 
 @pytest.mark.parametrize("theta", [1.0, 0.9, 0.4])
 @pytest.mark.parametrize("theta_step", [1 / 60, 1 / 400])
-@pytest.mark.parametrize("options", [{}, {"total_steps": 3_000}, {"ramp_steps": 300}])
+@pytest.mark.parametrize(("total_steps", "ramp_steps"), [(None, 0), (3_000, 0), (3_000, 300)])
 def test_a_worthless_unit_is_dead_after_as_many_steps_as_foretold(
-    theta: float, theta_step: float, options: dict[str, int]
+    theta: float, theta_step: float, total_steps: int | None, ramp_steps: int
 ) -> None:
     """A pixel that is always black, in a network that is trained."""
     torch.manual_seed(0)
     gate = InputGate(3, theta=theta)
     model = nn.Sequential(gate, nn.Linear(3, 2)).train()
-    if "ramp_steps" in options:
-        options = options | {"total_steps": 3_000}
-    pruner = BernoulliPruner(model, 7.0, 500, theta_step=theta_step, **options)
+    pruner = BernoulliPruner(
+        model, 7.0, 500, theta_step=theta_step, total_steps=total_steps, ramp_steps=ramp_steps
+    )
     foretold = pruner.recipe.steps_to_remove(theta, theta_step)
     inputs, labels = torch.rand(4, 3), torch.randint(2, (4,))
     inputs[:, 1] = 0

@@ -12,7 +12,7 @@ log-likelihood, with the weights and the other gates as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -215,7 +215,7 @@ class BernoulliPruner(ThetaOptimizer):
             for name, gate in self.gates.items()
         }
 
-    def compact_(self, optimizer: Optimizers = None) -> int:
+    def compact_(self, optimizer: Optimizers = None, *, copies: Iterable[nn.Module] = ()) -> int:
         """Remove the dead units from the model and the optimizer's state.
 
         It may be called after every step: with ``total_steps``, or ``look_every``, it looks for
@@ -224,6 +224,7 @@ class BernoulliPruner(ThetaOptimizer):
 
         Args:
             optimizer: of the weights; one, several, or none.
+            copies: averages of the model, to lose the same units.
 
         Returns:
             The number of units removed.
@@ -238,13 +239,13 @@ class BernoulliPruner(ThetaOptimizer):
             return 0
         self._next_look = self.steps + self.look_every
         if self.is_settled or self.steps >= self.recipe.settle_at:
-            return self.settle_(optimizer)
-        return self._remove(self.dead_units(), optimizer)
+            return self.settle_(optimizer, copies=copies)
+        return self._remove(self.dead_units(), optimizer, copies)
 
-    def settle_(self, optimizer: Optimizers = None) -> int:
+    def settle_(self, optimizer: Optimizers = None, *, copies: Iterable[nn.Module] = ()) -> int:
         """End the Bernoulli phase: θ is rounded to 0 or 1, and the closed units are removed.
 
-        The gates draw no more from then on.
+        The gates draw no more from then on. See :meth:`compact_` for the arguments.
 
         Returns:
             The number of units removed.
@@ -253,7 +254,7 @@ class BernoulliPruner(ThetaOptimizer):
             UserWarning: without ``total_steps``, if too few steps were taken to remove anything.
         """
         closed = {name: ~gate.is_open() for name, gate in self.gates.items()}
-        removed = self._remove(closed, optimizer)
+        removed = self._remove(closed, optimizer, copies)
         self.round_()
         self._next_look = math.inf
         if removed == 0 and self.recipe.total_steps is None and self.steps > 0:
@@ -282,7 +283,9 @@ class BernoulliPruner(ThetaOptimizer):
         """θ with a gradient."""
         return [(g.theta, prior) for g, prior in self._unsettled() if g.theta.grad is not None]
 
-    def _remove(self, dead: dict[str, Tensor], optimizer: Optimizers) -> int:
+    def _remove(
+        self, dead: dict[str, Tensor], optimizer: Optimizers, copies: Iterable[nn.Module]
+    ) -> int:
         if not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
             return 0
         self.keep_last_units_(dead)
@@ -291,7 +294,7 @@ class BernoulliPruner(ThetaOptimizer):
                 "the model has not been called yet; train before compacting, or give the pruner "
                 "example_inputs= (where the model is compiled, its calls are not seen)"
             )
-        removed = compact_(self.model, dead, self._example_inputs, optimizer)
+        removed = compact_(self.model, dead, self._example_inputs, optimizer, copies=copies)
         self.hold_thetas()
         return removed
 
