@@ -16,11 +16,16 @@ BOOK_SOURCES := _config.yml _toc.yml book/ $(shell find book -mindepth 1 -not -p
 NOTEBOOKS := $(wildcard book/*.ipynb)
 ONE_PAGE := _build/pdf/_build/singlehtml
 CHROMIUM = $(firstword $(shell command -v chromium chromium-browser google-chrome))
+TIMES := $(VENV)/times
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=10
 WITHOUT_CUDA := grep -vE '^(nvidia-|cuda-|triton==)'
+
+# Without its bytecode kept, every process of the tests would compile what it imports anew: ten seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test lint types unit nbval lab notebooks bench lock requirements clean
+.PHONY: help setup book pdf quick test lint types fast unit nbval lab notebooks bench lock requirements clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is"
@@ -84,7 +89,21 @@ notebooks: $(READY) ## run every notebook from top to bottom and keep its output
 
 # --- the tests --------------------------------------------------------------------------------------------------------
 
-test: lint types unit nbval ## everything that guards the project: lint, types, tests, notebooks, book, browser
+quick: $(READY) ## lint, types and the tests that need neither the book nor a browser: 90 seconds on two cores
+	@rm -f $(TIMES)
+	@$(MAKE) --no-print-directory -j 3 timed-lint timed-types timed-fast
+	@cat $(TIMES)
+
+test: $(READY) ## everything that guards the project: lint, types, tests, notebooks, book, browser
+	@rm -f $(TIMES)
+	@$(MAKE) --no-print-directory -j 2 --output-sync timed-book timed-types timed-lint
+	@$(MAKE) --no-print-directory timed-unit
+	@$(MAKE) --no-print-directory timed-nbval
+	@cat $(TIMES)
+
+# A part of the two above, with its seconds, which they print at the end.
+timed-%:
+	@start=$$(date +%s) && $(MAKE) --no-print-directory $* && printf '%5d s  %s\n' $$(($$(date +%s) - start)) $* >> $(TIMES)
 
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check
@@ -93,11 +112,14 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## type check
 	$(BIN)/basedpyright
 
+fast: $(READY) ## pytest, without the tests that are slow or drive a browser
+	$(PYTEST) -m "not browser and not slow"
+
 unit: $(READY) _build/built ## pytest, with the browser tests of the built book where Chromium is present
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 nbval: $(READY) ## run the notebooks again and compare the outputs tagged nbval-check-output
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	$(PYTEST) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-sanitize-with=tests/nbval-sanitize.cfg $(NOTEBOOKS)
 
 # --- the benchmarks ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
-NO_NETWORK = ("file:", "data:", "blob:", "about:")
+OUTSIDE = re.compile("^(?!file:|data:|blob:|about:)")
+THEMES = {"light", "dark"}
 
 pytestmark = pytest.mark.browser
 
@@ -30,52 +32,73 @@ def files_of(entry: dict[str, Any]) -> list[str]:
 PAGES = [f"{file}.html" for file in files_of(TOC)]
 
 
+class Look(NamedTuple):
+    """What a loaded page looks like in one of the two themes."""
+
+    too_wide: list[str]
+    colours: dict[str, Any]
+
+
 class Visit(NamedTuple):
     """A page that has finished loading and rendering, and what went wrong on the way."""
 
     page: Page
-    mode: str
+    width: int
     requests: set[str]
     outside_requests: list[str]
     errors: list[str]
+    shifts: list[float]
+    looks: dict[str, Look]
 
 
 @pytest.fixture(
-    scope="module",  # a page is loaded once for all the tests
-    params=itertools.product(PAGES, ["light", "dark"], [1280, 390]),
-    ids=lambda param: "-".join(map(str, param)),
+    scope="module",  # a page is loaded once for all the tests of a window
+    params=itertools.product(PAGES, [("light", 1280), ("dark", 390)]),
+    ids=lambda param: f"{param[0]}-{param[1][1]}",
 )
 def visit(request: pytest.FixtureRequest, browser: Browser, book_html: Path) -> Iterator[Visit]:
-    name, mode, width = request.param
+    """Each page, loaded light in a wide window and dark in that of a phone, then turned around."""
+    name, (loaded_as, width) = request.param
     context = browser.new_context(viewport={"width": width, "height": 900})
-    context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
+    context.add_init_script(f"localStorage.mode = localStorage.theme = '{loaded_as}'")
     context.add_init_script(WATCH_SHIFTS)
     page = context.new_page()
     requests: set[str] = set()
     outside: list[str] = []
     errors: list[str] = []
 
-    def guard(route: Route) -> None:
-        requests.add(route.request.url)
-        if route.request.url.startswith(NO_NETWORK):
-            route.continue_()
-        else:
-            outside.append(route.request.url)
-            route.abort()
+    def refuse(route: Route) -> None:
+        outside.append(route.request.url)
+        route.abort()
 
     def listen(message: ConsoleMessage) -> None:
         if message.type == "error":
             errors.append(message.text)
 
-    context.route("**/*", guard)
+    context.route(OUTSIDE, refuse)
     context.route_web_socket("**/*", lambda socket: outside.append(socket.url))
+    page.on("request", lambda request: requests.add(request.url))
     page.on("console", listen)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto((book_html / name).as_uri(), wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")
     page.evaluate(LOAD_IMAGES)
-    yield Visit(page, mode, requests, outside, errors)
+    shifts = page.evaluate(SHIFTS)
+    looks = {}
+    for theme in (loaded_as, *(THEMES - {loaded_as})):
+        turn_to(page, theme)
+        looks[theme] = Look(page.evaluate(TOO_WIDE), page.evaluate(COLOURS))
+    yield Visit(page, width, requests, outside, errors, shifts, looks)
     context.close()
+
+
+def turn_to(page: Page, theme: str) -> None:
+    """By the page's own button, which goes through light, dark and the system's."""
+    for _ in range(3):
+        if page.evaluate("document.documentElement.dataset.mode") == theme:
+            break
+        page.evaluate("document.querySelector('.theme-switch-button').click()")
+    page.evaluate("() => Promise.allSettled(document.getAnimations().map(a => a.finished))")
 
 
 WATCH_SHIFTS = """
@@ -83,6 +106,11 @@ WATCH_SHIFTS = """
     new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(e => e.value)))
         .observe({type: "layout-shift", buffered: true});
 """
+
+# They are told after the frame in which they are drawn.
+SHIFTS = """() => new Promise(
+    done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))
+).then(() => window.shifts)"""
 
 LOAD_IMAGES = """() => Promise.all(Array.from(document.images, image => {
     image.loading = "eager";
@@ -153,13 +181,10 @@ THIN_OUT = """() => {
     });
 }"""
 
-# Of axe-core: all of them once; where mode and width differ, what may differ with them.
-NARROW = {"runOnly": ["scrollable-region-focusable", "meta-viewport"]}
-RULES: dict[tuple[str, int], dict[str, list[str]]] = {
-    ("light", 1280): {},
-    ("dark", 1280): {"runOnly": ["color-contrast"]},
-    ("light", 390): NARROW,
-    ("dark", 390): NARROW,
+# Of axe-core by width and theme: all of them once; beyond, what may differ with either.
+AUDITS: dict[int, dict[str, dict[str, list[str]]]] = {
+    1280: {"dark": {"runOnly": ["color-contrast"]}, "light": {}},
+    390: {"light": {"runOnly": ["scrollable-region-focusable", "meta-viewport"]}},
 }
 
 
@@ -180,8 +205,9 @@ def test_every_image_loads_and_says_what_it_shows(visit: Visit) -> None:
         assert "_images/" not in image["alt"], f"{image['source']} is described by its file name"
 
 
-def test_a_page_fits_its_window(visit: Visit) -> None:
-    assert visit.page.evaluate(TOO_WIDE) == []
+@pytest.mark.parametrize("theme", sorted(THEMES))
+def test_a_page_fits_its_window(visit: Visit, theme: str) -> None:
+    assert visit.looks[theme].too_wide == []
 
 
 @functools.cache  # the pages share most of it
@@ -200,13 +226,14 @@ def test_a_page_is_light(visit: Visit, book_html: Path) -> None:
 
 def test_nothing_jumps_while_a_page_loads(visit: Visit) -> None:
     """Cumulative layout shift, of which 0.1 is called good."""
-    assert sum(visit.page.evaluate("window.shifts")) < 0.1
+    assert sum(visit.shifts) < 0.1
 
 
-def test_light_is_light_and_dark_is_dark(visit: Visit) -> None:
-    colours = visit.page.evaluate(COLOURS)
-    assert colours["theme"] == visit.mode
-    assert (colours["ground"] > 0.8) if visit.mode == "light" else (colours["ground"] < 0.05)
+@pytest.mark.parametrize("theme", sorted(THEMES))
+def test_light_is_light_and_dark_is_dark(visit: Visit, theme: str) -> None:
+    colours = visit.looks[theme].colours
+    assert colours["theme"] == theme
+    assert (colours["ground"] > 0.8) if theme == "light" else (colours["ground"] < 0.05)
     dark, light = sorted((colours["ground"], colours["ink"]))
     assert (light + 0.05) / (dark + 0.05) > 7, "text and ground are too alike"
 
@@ -217,17 +244,18 @@ def test_nobody_is_shut_out(visit: Visit) -> None:
     The last test of a page: it takes away thousands of elements that are like others.
     """
     visit.page.evaluate(THIN_OUT)
-    found = Axe().run(
-        visit.page,
-        context={"exclude": [["mjx-container"]]},
-        options={
-            "resultTypes": ["violations"],
-            **RULES[visit.mode, visit.page.evaluate("innerWidth")],
-        },
-    )
-    serious = [
-        violation
-        for violation in found.response["violations"]
-        if violation["impact"] in {"serious", "critical"} or violation["id"] == "heading-order"
-    ]
-    assert [(v["id"], node["html"][:120]) for v in serious for node in v["nodes"]] == []
+    found = []
+    for theme, rules in AUDITS[visit.width].items():
+        turn_to(visit.page, theme)
+        audit = Axe().run(
+            visit.page,
+            context={"exclude": [["mjx-container"]]},
+            options={"resultTypes": ["violations"], **rules},
+        )
+        found += [
+            (theme, violation["id"], node["html"][:120])
+            for violation in audit.response["violations"]
+            if violation["impact"] in {"serious", "critical"} or violation["id"] == "heading-order"
+            for node in violation["nodes"]
+        ]
+    assert found == []

@@ -13,7 +13,7 @@ import torch
 
 from pruning_core import __version__
 from pruning_core.cli import _parser, _settings, main
-from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.studies.declaration import Run, load_study
 from pruning_core.studies.ledger import load_claims
@@ -343,8 +343,8 @@ def test_an_interrupted_run_says_how_to_go_on(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pruning_core.cli.train", interrupt)
-    monkeypatch.setattr("pruning_core.cli.load", lambda *_, **__: None)
+    monkeypatch.setattr("pruning_core.experiments.runs.train", interrupt)
+    monkeypatch.setattr("pruning_core.experiments.data.load", lambda *_, **__: None)
     assert call("train", "lenet-5", "--device", "cpu") == 130
     assert "--resume continues it" in capsys.readouterr().err
 

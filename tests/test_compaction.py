@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.halo import Halo
 from pruning_core.models import lenet_5, lenet_300_100
 
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -710,6 +711,48 @@ def test_averages_of_the_model_shrink_with_it() -> None:
     assert torch.equal(average.module.get_parameter("0.weight"), expected)
     average.update_parameters(model)
     assert average(x).shape == (64, 2)
+
+
+def test_halos_coefficients_leave_with_their_weights() -> None:
+    """And both go on as they would with the units closed."""
+    model, x, y = two_layers()
+    halo = Halo(model, xi=1e-3, psi=1e-2)
+    optimizer = torch.optim.SGD([*model.parameters(), *halo.parameters()], 0.1, momentum=0.9)
+    keep = torch.tensor([0, 3, 4, 5, 6, 7])
+
+    def step(
+        one: nn.Module, penalty: Halo, by: torch.optim.Optimizer, open_units: Tensor
+    ) -> Tensor:
+        gate = one[2] if isinstance(one, nn.Sequential) else one
+        assert isinstance(gate, BernoulliGate)
+        with gate.hold(open_units):
+            loss = F.cross_entropy(one(x), y) + penalty()
+        by.zero_grad()
+        loss.backward()
+        by.step()
+        return loss
+
+    for _ in range(3):
+        step(model, halo, optimizer, torch.ones(1, 8))
+    masked, its_halo, its_optimizer = copy.deepcopy((model, halo, optimizer))
+    compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer)
+    assert len(halo.coefficients) == 6 * 3 + 2 * 6
+    for _ in range(5):
+        step(model, halo, optimizer, torch.ones(1, 6))
+        step(masked, its_halo, its_optimizer, alive(8, 1, 2).float()[None])
+    for name, axis in (("0.weight", 0), ("3.weight", 1)):
+        expected = masked.get_parameter(name).detach().index_select(axis, keep)
+        torch.testing.assert_close(model.get_parameter(name).detach(), expected)
+    first = its_halo.coefficients.detach()[:24].view(8, 3)[keep].flatten()
+    torch.testing.assert_close(halo.coefficients.detach()[:18], first)
+
+
+def test_halo_whose_optimizer_was_forgotten_says_so() -> None:
+    model, x, _ = two_layers()
+    halo = Halo(model, xi=1e-3, psi=1e-2)
+    compact_(model, {"2": ~alive(8, 1, 2)}, x)
+    with pytest.raises(RuntimeError, match="coefficients"):
+        halo()
 
 
 def test_a_copy_of_another_shape_is_refused() -> None:

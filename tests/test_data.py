@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import os
 import struct
+import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -440,11 +442,95 @@ def test_too_few_images_for_a_validation_split_are_refused(folder: Path) -> None
 
 
 def test_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:  # permissions would not stop root, who may run the tests
+    def refuse(path: Path, mode: str) -> bytes:  # permissions would not stop root, who may test
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert_error(lambda: load(root=folder), str(folder / TRAIN_IMAGES), "Permission denied")
+
+
+def test_a_pipe_is_no_file_to_wait_for(folder: Path) -> None:
+    (folder / TRAIN_IMAGES).unlink()
+    os.mkfifo(folder / TRAIN_IMAGES)
+    assert_error(lambda: load(root=folder), str(folder), f"no {TRAIN_IMAGES}")
+
+
+def test_a_gzip_bomb_is_unpacked_no_further_than_its_header_promises(folder: Path) -> None:
+    (folder / TRAIN_IMAGES).unlink()
+    bomb = gzip.compress(idx((12, 2, 3), bytes(200_000_000)))
+    assert len(bomb) < 1_000_000
+    (folder / f"{TRAIN_IMAGES}.gz").write_bytes(bomb)
+    tracemalloc.start()
+    assert_error(lambda: load(root=folder), "more than 72 bytes", "expected 72", "(12, 2, 3)")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2_000_000
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_promise_beyond_the_memory_costs_none(folder: Path, suffix: str) -> None:
+    (folder / TRAIN_IMAGES).unlink()
+    shape = (2**20, 2**10, 2**10)
+    path = folder / f"{TRAIN_IMAGES}{suffix}"
+    header = idx(shape, b"")
+    if suffix:
+        path.write_bytes(gzip.compress(header))
+        parts = ("1099.5 GB of data", "5497.6 GB as tensors", "no more than the memory of")
+    else:
+        path.write_bytes(header)
+        os.truncate(path, 100 * 10**9)  # without a block on the disk
+        parts = ("99999999984 bytes of data", "expected 1099511627776", str(shape))
+    tracemalloc.start()
+    assert_error(lambda: load(root=folder), str(path), *parts)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_told(
+    folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(data, "_scaled", refuse)
+    assert_error(
+        lambda: load(root=folder), str(folder), "do not fit into memory", "5 bytes a pixel"
+    )
+
+
+def test_without_torchvision_a_download_says_what_to_install_or_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "_CHECKOUT_DATA", tmp_path)
+    monkeypatch.setattr(data, "_SYSTEM_DATA", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("pruning_core.extras.find_spec", lambda name: None)
+    parts = ("torchvision is not installed", "'pruning-core[data]'", "--data DIR", *FILES)
+    assert_error(lambda: load("mnist"), *parts)
+
+
+# What tells one data set from another
+
+
+def test_the_identity_of_a_data_set_depends_on_every_example(folder: Path) -> None:
+    loaded = load(root=folder)
+    identity = loaded.identity
+    assert (identity["training_examples"], identity["evaluation_examples"]) == (12, 3)
+    assert load(root=folder).identity == identity
+    others = [
+        replace(loaded, train_images=loaded.train_images.flip(0)),
+        replace(loaded, eval_images=1 - loaded.eval_images),
+        replace(loaded, train_labels=loaded.train_labels.roll(1)),
+        replace(loaded, eval_labels=loaded.eval_labels.roll(1)),
+    ]
+    sums = {other.identity["examples_sha256"] for other in [loaded, *others]}
+    assert len(sums) == 5
+    raw = b"".join(x.numpy().tobytes() for x in tensors(loaded))
+    assert identity["examples_sha256"] == hashlib.sha256(raw).hexdigest()[:16]
 
 
 # Batches

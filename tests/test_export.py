@@ -1,17 +1,18 @@
 """Tests of pruning_core.export: the end product needs nothing of pruning_core."""
 
 import copy
-import errno
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
@@ -24,7 +25,6 @@ from pruning_core.export import (
     remove_gates_,
     save_model,
 )
-from pruning_core.files import make_writable, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.insertion import insert_gates_
 from pruning_core.metrics import architecture
@@ -359,6 +359,102 @@ def test_damaged_files_are_an_error_of_one_line(saved: Path, what: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+MISFITS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {
+    "a layer of code": lambda d, t: d.update(sizes={"fc1": {"forward": 1}}),
+    "a size of text": lambda d, t: d.update(sizes={"fc1": {"in_features": "x"}}),
+    "a size of nothing": lambda d, t: d.update(sizes={"fc1": {"in_features": 0}}),
+    "a size that is true": lambda d, t: d.update(sizes={"fc3": {"out_features": True}}),
+    "a size that grew": lambda d, t: d.update(sizes={"fc1": {"in_features": 785}}),
+    "sizes of other weights": lambda d, t: d.update(sizes={"fc1": {"in_features": 700}}),
+    "sizes that are a list": lambda d, t: d.update(sizes=[["fc1", 3]]),
+    "an option that is none": lambda d, t: d["options"].update(speed=3),
+    "an option of text": lambda d, t: d["options"].update(gated="no"),
+    "layers of text": lambda d, t: d["options"].update(hidden="43"),
+    "layers of floats": lambda d, t: d["options"].update(hidden=[4.0, 3.0]),
+    "layers of nothing": lambda d, t: d["options"].update(hidden=[4, 0]),
+    "layers that no memory holds": lambda d, t: d["options"].update(hidden=[10**6, 10**6]),
+    "more layers than weights": lambda d, t: d["options"].update(hidden=[2] * 100_000),
+    "a million layers": lambda d, t: d["options"].update(hidden=[2] * 1_000_000),
+    "other classes": lambda d, t: d["options"].update(num_classes=9),
+    "a model that is a list": lambda d, t: d.update(model=["lenet-5"]),
+    "options that are a list": lambda d, t: d.update(options=[1]),
+    "weights the other way round": lambda d, t: t.update({"fc1.weight": t["fc1.weight"].T}),
+    "a row too few": lambda d, t: t.update({"fc2.weight": t["fc2.weight"][:2]}),
+    "a column too few": lambda d, t: t.update({"fc2.weight": t["fc2.weight"][:, :3]}),
+    "weights in space": lambda d, t: t.update({"fc1.weight": t["fc1.weight"][..., None]}),
+    "a long bias": lambda d, t: t.update({"fc1.bias": torch.zeros(5)}),
+    "no outputs": lambda d, t: t.update({"fc3.weight": t["fc3.weight"][:0]}),
+    "fewer outputs": lambda d, t: (
+        t.update({"fc3.weight": t["fc3.weight"][:7], "fc3.bias": t["fc3.bias"][:7]}),
+        d.update(sizes={"fc3": {"out_features": 7}}),
+    ),
+    "a layer that reads less than is there": lambda d, t: (
+        t.update({"fc2.weight": t["fc2.weight"][:, :2]}),
+        d.update(sizes={"fc2": {"in_features": 2}}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_layers_that_do_not_fit_together_are_refused_before_they_take_memory(
+    saved: Path, what: str
+) -> None:
+    told = json.loads((saved / DESCRIPTION_FILE).read_text())
+    tensors = load_file(saved / WEIGHTS_FILE)
+    load_model(saved)
+    MISFITS[what](told, tensors)
+    (saved / DESCRIPTION_FILE).write_text(json.dumps(told))
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, saved / WEIGHTS_FILE)
+    started = time.process_time()
+    with pytest.raises(ModelFileError) as caught:
+        load_model(saved)
+    assert time.process_time() - started < 2
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_what_a_network_was_before_pruning_takes_no_memory(saved: Path) -> None:
+    """Here it would be 640 GB."""
+    told = json.loads((saved / DESCRIPTION_FILE).read_text())
+    told["options"] = {"hidden": [400_000, 400_000]}
+    (saved / DESCRIPTION_FILE).write_text(json.dumps(told))
+    assert architecture(load_model(saved)) == [784, 4, 3]
+
+
+@pytest.mark.parametrize("index", [784, -1])
+def test_pixels_that_no_image_has_are_refused(index: int, tmp_path: Path) -> None:
+    save_model(export(settled("LeNet-300-100")), tmp_path, name="lenet-300-100",
+               hidden=[30, 20], gate_inputs=True)  # fmt: skip
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    tensors["gate0.index"][0] = index
+    save_file(tensors, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ModelFileError, match="damaged model files"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, DESCRIPTION_FILE])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(ModelFileError, match=f"{name}: Not a regular file"):
+        load_model(saved)
+
+
+def test_a_strangers_sizes_set_what_the_model_has_and_nothing_else(tmp_path: Path) -> None:
+    save_model(export(settled("stranger")), tmp_path)
+    told = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
+    told["sizes"]["stem"]["evil"] = 3
+    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(told))
+    with pytest.raises(ModelFileError, match=r"stem\.evil is 3; no such size was expected"):
+        load_model(tmp_path, Residual())
+
+
+def test_loading_draws_nothing_at_random(saved: Path) -> None:
+    before = torch.get_rng_state()
+    load_model(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_truncated_weights_are_an_error_that_says_what_to_do(saved: Path) -> None:
     weights = saved / WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-7])
@@ -379,37 +475,6 @@ def test_a_strangers_model_needs_an_instance(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(ModelFileError, match="is another one: missing"):
         load_model(tmp_path, lenet_5())
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "state"
-    write_atomically(target, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for name in ("replace", "fsync"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, name, fail)
-            with pytest.raises(OSError, match="No space left"):
-                write_atomically(target, b"new, and longer")
-        assert [path.name for path in tmp_path.iterdir()] == ["state"]
-        assert target.read_bytes() == b"old"
-
-
-def test_written_files_are_as_readable_as_any(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "ours", b"")
-    (tmp_path / "any").touch()
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
-
-
-def test_a_folder_is_tried_by_many_at_once_and_nothing_stays_in_it(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "run"
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(make_writable, [folder] * 400))
-    assert list(folder.iterdir()) == []
 
 
 def test_the_description_is_plain_json(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Tests of pruning_core.halo: closed forms against autograd, and against numerical minimisation."""
 
+import copy
 import math
+import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,7 +29,8 @@ from pruning_core.halo import (
 from pruning_core.models import lenet_5
 
 prices = st.floats(1e-6, 10.0)
-sizes = st.floats(-50.0, 50.0)
+# Below 1e-30 the products of these lose digits to the least of all numbers.
+sizes = st.floats(-50.0, 50.0).map(lambda size: size if abs(size) > 1e-30 else 0.0)
 
 
 def small_net() -> nn.Sequential:
@@ -316,3 +320,181 @@ def test_every_weight_has_one_coefficient() -> None:
     assert Halo(model, 1.0, 1.0).coefficients.numel() == 430_500
     assert Halo(model, 1.0, 1.0, biases=True).coefficients.numel() == 431_080
     assert len(list(Halo(model, 1.0, 1.0).parameters())) == 1
+
+
+@pytest.mark.parametrize("how", ["in the loss", "backward", "shrink_"])
+def test_frozen_weights_stay_and_the_others_move(how: str) -> None:
+    model = small_net()
+    frozen, moving = model.get_parameter("0.weight"), model.get_parameter("3.weight")
+    frozen.requires_grad_(False)
+    before = frozen.clone(), moving.detach().clone()
+    halo = Halo(model, 1e-2, 1e-1, proximal=how == "shrink_")
+    optimizer = torch.optim.SGD([*model.parameters(), *halo.parameters()], 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        if how == "in the loss":
+            halo().backward()
+        else:
+            halo.backward()
+        optimizer.step()
+        if halo.proximal:
+            halo.shrink_(0.1)
+    assert frozen.grad is None
+    assert torch.equal(frozen, before[0])
+    assert not torch.equal(moving, before[1])
+
+
+def test_frozen_coefficients_get_no_gradient() -> None:
+    halo = Halo(small_net(), 1e-2, 1e-1).requires_grad_(False)
+    halo.backward()
+    assert halo.coefficients.grad is None
+    assert all(w.grad is not None for w in halo.weights)
+    for weight in halo.weights:
+        weight.requires_grad_(False).grad = None
+    halo.backward()
+    assert all(w.grad is None for w in halo.weights)
+
+
+@pytest.mark.parametrize("how", ["in the loss", "backward"])
+def test_a_gradient_scaler_changes_nothing(how: str) -> None:
+    found = []
+    for scaler in (torch.amp.GradScaler("cpu", enabled=False), torch.amp.GradScaler("cpu")):
+        model = small_net()
+        halo = Halo(model, 1e-2, 1e-1)
+        optimizer = torch.optim.SGD([*model.parameters(), *halo.parameters()], 0.1)
+        images, labels = torch.rand(8, 1, 6, 6), torch.arange(8) % 3
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            scaler.scale(loss + halo() if how == "in the loss" else loss).backward()
+            if how == "backward":
+                halo.backward(scaler.get_scale())
+            scaler.step(optimizer)
+            scaler.update()
+        found.append([p.detach() for p in (*model.parameters(), halo.coefficients)])
+    # The scale is a power of two, so no digit is lost.
+    assert all(torch.equal(plain, scaled) for plain, scaled in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_coefficients_of_half_precision_weights_are_float32(dtype: torch.dtype) -> None:
+    model = small_net().to(dtype)
+    halo = Halo(model, 0.03, 0.2, initial=0.3)
+    double = Halo(copy.deepcopy(model).double(), 0.03, 0.2, initial=0.3)
+    assert halo.coefficients.dtype == torch.float32
+    assert double.coefficients.dtype == torch.float64
+    torch.testing.assert_close(halo().double(), double(), rtol=1e-5, atol=0.0)
+    double.backward()
+    expected = gradients(double)
+    halo.backward()
+    tolerance = 2 * torch.finfo(dtype).eps
+    for _ in range(2):
+        found = gradients(halo)
+        assert [g.dtype for g in found] == [torch.float32, dtype, dtype, dtype]
+        for gradient, exact in zip(found, expected, strict=True):
+            torch.testing.assert_close(gradient.double(), exact, rtol=tolerance, atol=1e-7)
+        halo().backward()
+    # Steps that bfloat16 has not the digits for: 1 − 1e-3 is 1 there.
+    torch.optim.SGD(halo.parameters(), 1e-3).step()
+    halo.coefficients.grad = torch.ones_like(halo.coefficients)
+    start = halo.coefficients.detach().clone()
+    torch.optim.SGD(halo.parameters(), 1e-5).step()
+    assert bool((halo.coefficients < start).all())
+
+
+def test_parameters_that_the_model_replaces_are_followed() -> None:
+    model = small_net()
+    halo = Halo(model, 1e-2, 1e-1)
+    state = {name: value + 1.0 for name, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    now = [p for p in model.parameters() if p.dim() > 1]
+    assert all(found is p for found, p in zip(halo.weights, now, strict=True))
+    halo.backward()
+    assert all(p.grad is not None for p in now)
+    torch.testing.assert_close(halo().detach(), written_out(halo).detach())
+
+
+def test_weights_are_followed_when_their_names_change() -> None:
+    model = small_net()
+    halo = Halo(model, 1e-2, 1e-1)
+    before = halo.weights
+    model[0] = nn.Sequential(model[0], nn.ReLU())
+    assert all(a is b for a, b in zip(halo.weights, before, strict=True))
+
+
+def test_a_weight_that_the_model_has_lost_is_named() -> None:
+    model = small_net()
+    halo = Halo(model, 1e-2, 1e-1)
+    model[3] = nn.Identity()
+    for use in (halo, halo.backward, halo.value):
+        with pytest.raises(RuntimeError, match=r"has lost the weight '3.weight' that Halo penal"):
+            use()
+
+
+def test_weights_on_another_device_are_named() -> None:
+    halo = Halo(model := small_net(), 1e-2, 1e-1)
+    model.to("meta")
+    with pytest.raises(RuntimeError, match=r"on meta .* on cpu; move them with halo.to\('meta'\)"):
+        halo.backward()
+
+
+def kept_of(halo: Halo) -> dict[nn.Parameter, Mapping[int, Tensor]]:
+    """One filter of three stays, three features of seven, and two of what these read and give."""
+    filters, middle, last = halo.weights
+    features = torch.arange(16)
+    return {
+        filters: {0: torch.tensor([1])},
+        middle: {0: torch.tensor([0, 2, 6]), 1: 16 + features},
+        last: {1: torch.tensor([0, 2, 6])},
+    }
+
+
+def test_the_surviving_entries_are_those_of_the_weights() -> None:
+    model = small_net()
+    halo = Halo(model, 0.02, 0.1)
+    with torch.no_grad():  # each λ tells which weight it belongs to
+        halo.coefficients.copy_(torch.cat([w.reshape(-1) for w in halo.weights]).abs() + 1.0)
+    optimizer = torch.optim.SGD(halo.parameters(), 0.1)
+    (coefficients,) = optimizer.param_groups[0]["params"]
+    kept = kept_of(halo)
+    survivors = coefficients.shrinks_with(kept)
+    assert survivors.dtype == torch.int64
+    assert torch.equal(survivors, halo._surviving_entries(kept))
+    whole = halo._surviving_entries({})
+    assert torch.equal(whole, torch.arange(len(halo.coefficients)))
+
+    slices = (slice(1, 2), slice(None)), ([0, 2, 6], slice(16, 32)), (slice(None), [0, 2, 6])
+    for weight, part in zip(halo.weights, slices, strict=True):
+        weight.data = weight.data[part].clone()
+    with pytest.raises(RuntimeError, match=r"have 66 entries and halo.coefficients 384; where"):
+        halo()
+    halo.coefficients.data = halo.coefficients.data[survivors]
+    expected = torch.cat([w.detach().reshape(-1) for w in halo.weights]).abs() + 1.0
+    assert torch.equal(halo.coefficients.detach(), expected)
+    halo.backward()
+    torch.testing.assert_close(halo().detach(), written_out(halo).detach())
+
+
+def test_a_copy_and_a_pickle_shrink_with_their_own_weights() -> None:
+    halo = Halo(small_net(), 0.02, 0.1)
+    halo.coefficients.data.uniform_(0.5, 1.0)
+    copies = [copy.deepcopy(halo), pickle.loads(pickle.dumps(halo))]
+    expected = halo._surviving_entries(kept_of(halo))
+    for other in copies:
+        assert torch.equal(other(), halo())
+        shrinks_with = vars(other.coefficients)["shrinks_with"]
+        assert torch.equal(shrinks_with(kept_of(other)), expected)
+        # Weights of the original are not among the copy's.
+        assert len(shrinks_with(kept_of(halo))) == len(halo.coefficients)
+
+
+def test_loaded_coefficients_shrink_too_and_those_of_a_lost_halo_say_so() -> None:
+    model = small_net()
+    halo = Halo(model, 0.02, 0.1)
+    halo.load_state_dict({"coefficients": torch.full((384,), 0.5)}, assign=True)
+    halo.backward()
+    coefficients = halo.coefficients
+    assert len(vars(coefficients)["shrinks_with"]({})) == 384
+    del halo
+    with pytest.raises(RuntimeError, match="holds the coefficients of a Halo that is gone"):
+        vars(coefficients)["shrinks_with"]({})

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,15 @@ from pruning_core.metrics import (
     architecture,
     count_bytes,
     count_macs,
+    count_nonzero_weights,
     count_weights,
     error_percent,
     evaluating,
     macs_by_layer,
     predictions,
+    weight_values,
     weighted_layers,
+    weights,
 )
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.sparsity import prune_
@@ -175,6 +179,95 @@ def test_macs_by_layer_add_up_and_name_the_layers() -> None:
     assert list(by_layer) == ["conv1", "conv2", "fc1", "fc2"]
     assert by_layer["fc2"] == 500 * 10 + 10
     assert sum(by_layer.values()) == count_macs(model, IMAGE)
+
+
+T, STATE = 5, torch.rand(1, 5, 8)
+ATTENTION = 4 * 8 * 8 * T + 2 * T * T * 8  # four projections, and the products QKᵀ and AV
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "macs"),
+    [
+        (nn.Linear(8, 3), STATE, T * 3 * (8 + 1)),
+        (nn.Linear(8, 3, bias=False), STATE.transpose(0, 1), T * 3 * 8),
+        (nn.Conv1d(4, 6, 3, groups=2), torch.rand(1, 4, 7), 5 * 6 * (2 * 3 + 1)),
+        (nn.Conv3d(2, 3, 2), torch.rand(1, 2, 4, 4, 4), 27 * 3 * (2 * 8 + 1)),
+        # Each entry read meets a filter of each output channel of its group.
+        (
+            nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2),
+            torch.rand(1, 4, 5, 5),
+            25 * 4 * 3 * 9 + 6 * 11 * 11,
+        ),
+        (nn.Bilinear(2, 3, 4), (torch.rand(1, 2), torch.rand(1, 3)), 4 * (2 * 3 + 1)),
+        (nn.Embedding(9, 8), torch.zeros(1, 5, dtype=torch.long), 0),
+        (nn.LayerNorm(8), STATE, 0),
+        (nn.RNN(8, 3, batch_first=True), STATE, T * 3 * (8 + 3)),
+        (nn.LSTM(8, 3, 2, bidirectional=True), STATE.transpose(0, 1), T * 24 * (8 + 3 + 6 + 3)),
+        pytest.param(
+            *(nn.LSTM(8, 6, proj_size=2), STATE.transpose(0, 1), T * (24 * (8 + 2) + 2 * 6)),
+            marks=pytest.mark.filterwarnings("ignore:LSTM with projections is not supported"),
+        ),
+        (nn.GRU(8, 3, batch_first=True), STATE, T * 9 * (8 + 3)),
+        (nn.LSTMCell(8, 3), STATE[:, 0], 12 * (8 + 3)),
+        (nn.MultiheadAttention(8, 2, batch_first=True), (STATE, STATE, STATE), ATTENTION),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            {"src": STATE},
+            ATTENTION + T * (2 * 8 * 16 + 16 + 8),
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_the_operations_of_every_kind_of_layer(model: nn.Module, example: Any, macs: int) -> None:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    assert count_macs(model, example) == macs
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+
+
+class Own(nn.Module):
+    """Multiplies in its own code, and with a layer that it calls twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.rand(8, 8))
+        self.inner = nn.Sequential(nn.Linear(8, 8))
+
+    def forward(self, states: Tensor, *, scale: float) -> Tensor:
+        return scale * (self.inner(self.inner(states)) @ self.matrix)
+
+
+def test_a_models_own_products_are_counted_under_its_own_name() -> None:
+    found = macs_by_layer(Own(), {"states": STATE, "scale": 2.0})
+    assert found == {"inner.0": 2 * T * 8 * 9, "": T * 8 * 8}
+    assert list(found) == ["inner.0", ""]
+
+
+def test_an_error_in_the_model_leaves_no_trace_either() -> None:
+    model = Own().train()
+    with pytest.raises(TypeError):
+        count_macs(model, STATE)
+    assert model.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert count_macs(model, {"states": STATE, "scale": 1.0}) == T * (2 * 8 * 9 + 8 * 8)
+
+
+def test_weights_have_two_dimensions_or_more_and_tied_ones_count_once() -> None:
+    words, read_out = nn.Embedding(9, 8), nn.Linear(8, 9)
+    read_out.weight = words.weight
+    model = nn.Sequential(words, nn.MultiheadAttention(8, 2), nn.LayerNorm(8), read_out)
+    assert list(weights(model)) == ["0.weight", "1.in_proj_weight", "1.out_proj.weight"]
+    assert count_weights(model) == 9 * 8 + 4 * 8 * 8
+    with torch.no_grad():
+        words.weight[0] = 0.0
+    assert count_nonzero_weights(model) == count_weights(model) - 8
+
+
+def test_zeros_of_a_mask_count_also_after_a_step_without_a_forward_pass() -> None:
+    model = prune_(nn.Linear(4, 5), 50.0)
+    with torch.no_grad():
+        model.get_parameter("weight_orig").add_(10.0)
+    assert count_nonzero_weights(model) == 10
+    assert bool((weight_values(model)["weight_orig"] == 0).any())
 
 
 def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -34,6 +35,7 @@ def test_the_first_example_removes_units(mnist: Dataset) -> None:
     assert error_percent(small, mnist.eval_images.flatten(1), mnist.eval_labels) < 15
 
 
+@pytest.mark.slow
 def test_the_second_example_removes_weights(mnist: Dataset) -> None:
     model = after(1, mnist)["model"]
     assert isinstance(model, nn.Module)

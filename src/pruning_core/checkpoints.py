@@ -143,8 +143,11 @@ def resize_(
 ) -> None:
     """Give every layer the shapes of ``tensors`` and the attributes of ``sizes``, in place.
 
+    Units have left, so nothing can have grown; that is seen before memory is taken.
+
     Raises:
-        ModelFileError: naming what differs, if the tensors are not this model's.
+        ModelFileError: naming what differs, if the tensors are not this model's, or the sizes do
+            not belong to them.
     """
     expected = set(model.state_dict())
     if expected != set(tensors):
@@ -152,12 +155,28 @@ def resize_(
             "the saved model is another one: missing "
             f"{sorted(expected - set(tensors))}, unexpected {sorted(set(tensors) - expected)}"
         )
+    own = layer_sizes(model)
+    for path, attributes in sizes.items():
+        for key, value in attributes.items():
+            known = own.get(path, {}).get(key)
+            shrunk = type(value) is int and known is not None and 0 < value <= known
+            if not shrunk and (value != known or type(value) is not int):
+                raise ModelFileError(
+                    f"the saved {path}.{key} is {value!r}; "
+                    f"{'no such size' if known is None else f'at most {known}'} was expected"
+                )
     for key, tensor in tensors.items():
         path, _, name = key.rpartition(".")
         module = model.get_submodule(path)
         current = getattr(module, name)
         if current.shape == tensor.shape:
             continue
+        grown = any(new > old for new, old in zip(tensor.shape, current.shape, strict=False))
+        if tensor.dim() != current.dim() or grown or not tensor.numel():
+            raise ModelFileError(
+                f"the saved {key} has the shape {tuple(tensor.shape)}; "
+                f"{tuple(current.shape)} or smaller was expected"
+            )
         if isinstance(module, BernoulliGate):
             module.keep_(torch.arange(len(tensor)))
         elif name in module._parameters:
@@ -170,6 +189,28 @@ def resize_(
         module = model.get_submodule(path)
         for key, value in attributes.items():
             setattr(module, key, value)
+    for path, module in model.named_modules():
+        for key, expected in _expected_shapes(module).items():
+            tensor = module._parameters.get(key, module._buffers.get(key))
+            if tensor is not None and tuple(tensor.shape) != expected:
+                raise ModelFileError(
+                    f"the saved {path}.{key} has the shape {tuple(tensor.shape)}, but the layer's "
+                    f"sizes ask for {expected}"
+                )
+
+
+def _expected_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """What the sizes of a layer say of its tensors; nothing for kinds that are not known here."""
+    if isinstance(module, nn.Linear):
+        outputs = module.out_features
+        return {"weight": (outputs, module.in_features), "bias": (outputs,)}
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        outputs, inputs = module.out_channels, module.in_channels // module.groups
+        return {"weight": (outputs, inputs, *module.kernel_size), "bias": (outputs,)}
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        names = ("weight", "bias", "running_mean", "running_var")
+        return dict.fromkeys(names, (module.num_features,))
+    return {}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

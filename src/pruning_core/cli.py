@@ -6,28 +6,24 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pruning_core import __version__
-from pruning_core.checkpoints import ModelFileError
-from pruning_core.estimators import ESTIMATORS
-from pruning_core.experiments.callbacks import ProgressBar
-from pruning_core.experiments.data import DATASETS, DataError, load
-from pruning_core.experiments.loop import TrainingError
-from pruning_core.experiments.methods import METHODS
-from pruning_core.experiments.runs import SUMMARY_FILE, train
-from pruning_core.experiments.settings import Settings, recommended
-from pruning_core.export import load_model
-from pruning_core.hyperprior import HYPER_PRIORS
-from pruning_core.metrics import error_percent
-from pruning_core.models import INITIALISATIONS, MODELS
+from pruning_core.console import make_printable, say, show_warning, silence, told
+from pruning_core.files import read_regular
 from pruning_core.studies.commands import add_ledger, add_study
+
+# torch takes seconds to import: what needs it is imported where it is used, after --help has been
+# answered, and where an interrupt is told in one line.
+if TYPE_CHECKING:
+    import torch
+
+    from pruning_core.experiments.settings import Settings
 
 _OPERATING_POINTS = """\
 operating points, and what was asked of each: test error, and weights kept or, for halo, zeros
@@ -49,26 +45,51 @@ _SWITCH = argparse.BooleanOptionalAction
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    make_printable()
+    goes_on = ""
     try:
-        return options.run(options)
-    except (DataError, ModelFileError, TrainingError, ValueError) as error:
-        print(f"pruning-core: {error}", file=sys.stderr)
-        return 2
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            options = _parser().parse_args(arguments)
+            goes_on = getattr(options, "goes_on", "")
+            code = options.run(options)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # The reader, head say, has seen enough; nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 141
     except KeyboardInterrupt:
-        print(
-            "pruning-core: interrupted; --resume continues it, and a study goes on by itself",
-            file=sys.stderr,
-        )
+        say("; ".join(filter(None, ["interrupted", goes_on])))
         return 130
+    except Exception as error:
+        message = told(error, goes_on)
+        if message is None:
+            raise
+        say(message)
+        return 2
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong flags are an error of one line, without the usage before it."""
+    """Wrong flags are an error of one line, that names the page which lists the right ones.
+
+    Attributes:
+        fill: adds the arguments, once they are needed.
+    """
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As in the base class, but nothing unknown is left to the program's own parser."""
+        if self.fill is not None:
+            self.fill(self)
+            self.fill = None
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -88,7 +109,31 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_OPERATING_POINTS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=_train)
+    command.set_defaults(run=_train, goes_on="--resume continues it")
+    command.fill = _add_train
+
+    command = commands.add_parser(
+        "evaluate",
+        help="measure a saved model again",
+        description="Reproduce the recorded test error from the saved model alone.",
+    )
+    command.set_defaults(run=_evaluate)
+    command.add_argument("directory", metavar="DIR", type=Path)
+    command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+
+    add_study(commands)
+    add_ledger(commands)
+    return parser
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    from pruning_core.estimators import ESTIMATORS
+    from pruning_core.experiments.data import DATASETS
+    from pruning_core.experiments.methods import METHODS
+    from pruning_core.hyperprior import HYPER_PRIORS
+    from pruning_core.models import INITIALISATIONS, MODELS
+
     command.add_argument("model", metavar="MODEL", help=" or ".join(MODELS))
     command.add_argument("--method", default="bernoulli", help=" or ".join(METHODS))
     command.add_argument("--dataset", help=f"{', '.join(DATASETS)} (default: mnist)")
@@ -173,25 +218,21 @@ def _parser() -> argparse.ArgumentParser:
         "--strength", type=float, help="coefficient of the methods that have only one"
     )
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    command.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of this process (default: 1, as in a study: with more, sums are taken in another "
+        "order, and the same seed ends in other weights)",
+    )
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/MODEL-METHOD-SEED")
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
 
-    command = commands.add_parser(
-        "evaluate",
-        help="measure a saved model again",
-        description="Reproduce the recorded test error from the saved model alone.",
-    )
-    command.set_defaults(run=_evaluate)
-    command.add_argument("directory", metavar="DIR", type=Path)
-    command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-
-    add_study(commands)
-    add_ledger(commands)
-    return parser
-
 
 def _settings(options: argparse.Namespace) -> Settings:
+    from pruning_core.experiments.settings import Settings, recommended
+
     names = {f.name for f in fields(Settings)} - {"model", "method"}
     changes = {name: value for name, value in vars(options).items() if name in names}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -199,7 +240,17 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from pruning_core.experiments.callbacks import ProgressBar
+    from pruning_core.experiments.data import load
+    from pruning_core.experiments.runs import train
+
     settings = _settings(options)
+    cores = os.cpu_count() or 1
+    if not 1 <= options.threads <= cores:
+        raise ValueError(f"threads is {options.threads}; expected 1 to {cores}, one a core")
+    torch.set_num_threads(options.threads)
     out = options.out or Path("runs") / f"{settings.model}-{settings.method}-{settings.seed}"
     device = _device(options.device)
     dataset = load(options.dataset, options.data, split=options.split, device=device)
@@ -210,22 +261,53 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    path = options.directory / SUMMARY_FILE
+    from pruning_core.experiments.data import load
+    from pruning_core.export import load_model
+    from pruning_core.metrics import error_percent, weighted_layers
+    from pruning_core.models import IMAGE_SHAPE
+
+    recorded, split, name = _recorded(options.directory)
+    device = _device(options.device)
+    model = load_model(options.directory).to(device)
+    data = load(name, options.data, split=split, device=device)
+    if (shape := tuple(data.eval_images.shape[1:])) != IMAGE_SHAPE:
+        raise ValueError(
+            f"{options.directory} reads images of shape {IMAGE_SHAPE}, but {options.data or name} "
+            f"has {shape}; name the folder that it was trained on by --data"
+        )
+    classes = len(weighted_layers(model)[-1].weight)
+    if classes != data.num_classes:
+        raise ValueError(
+            f"{options.directory} tells {classes} classes apart, but {options.data or name} has "
+            f"{data.num_classes}; name the folder that it was trained on by --data"
+        )
+    error = error_percent(model, data.eval_images, data.eval_labels)
+    print(f"{split} error {error:.2f} %, recorded {recorded:.2f} %")
+    return 0 if abs(error - recorded) < 0.005 else 1
+
+
+def _recorded(directory: Path) -> tuple[float, Literal["validation", "test"], str]:
+    """Error, split and data set of a finished run."""
+    from pruning_core.checkpoints import ModelFileError
+    from pruning_core.experiments.runs import SUMMARY_FILE
+
+    path = directory / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        recorded, split, name = (summary[k] for k in ("test_error_percent", "split", "dataset"))
+        summary = json.loads(read_regular(path, limit=10_000_000))
+        error, split, name = (summary[k] for k in ("test_error_percent", "split", "dataset"))
+        if type(error) not in (int, float) or not 0 <= error <= 100:
+            raise TypeError(f"test_error_percent is {error!r:.50}")
+        if split not in ("validation", "test"):
+            raise ValueError(f"split is {split!r:.50}")
+        if not isinstance(name, str):
+            raise TypeError(f"dataset is {name!r:.50}")
     except OSError as error:
         raise ModelFileError(
             f"{path}: {error.strerror}; a folder written by 'pruning-core train' was expected"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged ({error}); train again") from error
-    device = _device(options.device)
-    data = load(name, options.data, split=split, device=device)
-    model = load_model(options.directory).to(device)
-    error = error_percent(model, data.eval_images, data.eval_labels)
-    print(f"{split} error {error:.2f} %, recorded {recorded:.2f} %")
-    return 0 if abs(error - recorded) < 0.005 else 1
+    return error, split, name
 
 
 def _table(summary: dict[str, Any]) -> str:
@@ -281,12 +363,10 @@ def _fraction(text: str) -> float:
 
 
 def _device(name: str) -> torch.device:
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but torch finds no GPU; use --device cpu")
     return torch.device(name)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

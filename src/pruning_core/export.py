@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,13 +18,15 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
 from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
-from pruning_core.files import write_atomically
+from pruning_core.files import read_regular, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate
 from pruning_core.insertion import Gated
-from pruning_core.models import build_model
+from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+_MOST_BYTES = 1_000_000  # of a description: room for ten thousand layers
+_MOST_UNITS = 1_000_000  # of a network in MODELS before pruning, in all layers together
 
 
 def export(model: nn.Module) -> nn.Module:
@@ -100,26 +103,40 @@ def save_model(
 def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The network saved by :func:`save_model`, in evaluation mode, on the CPU.
 
+    The files may be a stranger's: nothing in them is executed, sizes are checked before memory is
+    taken, and a model of :data:`pruning_core.models.MODELS` has read an image when it is returned.
+
     Args:
         directory: holds the two files.
         model: for a model of your own, a fresh instance as it was before pruning, gates included.
 
     Raises:
-        ModelFileError: if a file is missing or damaged, or the model is not the one saved.
+        ModelFileError: if a file is missing or damaged, the layers in them do not fit together,
+            or the model is not the one saved.
     """
     directory = Path(directory)
     try:
-        description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        tensors = load_tensors((directory / WEIGHTS_FILE).read_bytes())
-        if model is None:
-            if description["model"] is None:
-                raise ModelFileError(
-                    f"{directory} holds a model of your own; pass a fresh instance of it as model"
-                )
-            model = build_model(description["model"], **description["options"])
-        plain = settled_like(model, tensors)
-        resize_(plain, tensors, description["sizes"])
+        description = json.loads(read_regular(directory / DESCRIPTION_FILE, _MOST_BYTES))
+        tensors = load_tensors(read_regular(directory / WEIGHTS_FILE))
+        if model is not None:
+            plain = settled_like(model, tensors)
+            resize_(plain, tensors, description["sizes"])
+        elif description["model"] is not None:
+            plain = settled_like(_named(description, len(tensors)), tensors)
+            resize_(plain, tensors, description["sizes"])
+            plain.to_empty(device="cpu")
+        else:
+            raise ModelFileError(
+                f"{directory} holds a model of your own; pass a fresh instance of it as model"
+            )
         plain.load_state_dict(tensors)
+        plain.eval()
+        if model is None:
+            classes = description["options"].get("num_classes", 10)
+            with torch.no_grad():
+                shape = tuple(plain(torch.zeros(1, *IMAGE_SHAPE)).shape)
+            if shape != (1, classes):
+                raise ValueError(f"an image has outputs of shape {shape}, not (1, {classes})")
     except OSError as error:
         raise ModelFileError(
             f"{error.filename}: {error.strerror}; {WEIGHTS_FILE} and {DESCRIPTION_FILE} were "
@@ -130,16 +147,50 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
     except (
         ValueError,
         KeyError,
+        IndexError,
         TypeError,
         AttributeError,
         RuntimeError,
+        MemoryError,
+        RecursionError,
         SafetensorError,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise ModelFileError(
             f"{directory}: damaged model files ({reason}); train or copy them again"
         ) from error
-    return plain.eval()
+    return plain
+
+
+def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
+    """The model of a description as it was before pruning; its layers take no memory yet.
+
+    Raises:
+        ValueError: if no such model exists, or it would be larger than any that is meant.
+    """
+    name, options = description["model"], dict(description["options"])
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
+    known = inspect.signature(MODELS[name]).parameters
+    units = 0
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"unknown option {option!r}; expected one of {', '.join(known)}")
+        expected = type(known[option].default)
+        sizes = value if expected is tuple else [value] if expected is int else []
+        if not isinstance(value, list if expected is tuple else expected):
+            raise TypeError(f"option {option} is {value!r:.50}; not as {name} takes it")
+        if any(type(size) is not int or size < 1 for size in sizes) or len(sizes) > most_layers:
+            raise ValueError(f"option {option} is {value!r:.50}; sizes of layers were expected")
+        units += sum(sizes)
+    if units > _MOST_UNITS:
+        raise ValueError(f"{units} units; at most {_MOST_UNITS} were expected")
+    with torch.device("meta"):
+        model = build_model(name, **options)
+    for module in model.modules():
+        if isinstance(module, BernoulliGate):
+            module.to_empty(device="cpu")
+    return model
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -9,10 +9,14 @@ Small weights meet a coefficient 1/λ² that grows until they vanish; large ones
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from pruning_core.metrics import weights
 
 PULL_LIMIT = 1e3
 """∂P/∂λ is limited to so many times ψ; λ still rests where it would, and no step is infinite."""
@@ -114,21 +118,28 @@ class Halo(nn.Module):
             optimizer.step()
 
     ``loss.backward()`` without ``+ halo()``, then ``halo.backward()``, does the same without
-    computing the penalty's value. Either way the gradients are the closed forms
+    computing the penalty's value; under a ``GradScaler`` call ``halo.backward(scaler.get_scale())``
+    before ``scaler.step``, as gradients of the weights are then those of the scaled loss. With
+    ``+ halo()`` the scaler does it. Either way the gradients are the closed forms
 
         ∂P/∂w = ξ sign(w)/λ²,   ∂P/∂λ = ψ − 2ξ|w|/λ³,
 
     in a few passes over all weights at once. Before each use, coefficients that a step took below
-    ``floor`` are moved back to it, and the pull 2ξ|w|/λ³ is limited to ``PULL_LIMIT`` · ψ.
+    ``floor`` are moved back to it, and the pull 2ξ|w|/λ³ is limited to ``PULL_LIMIT`` · ψ. Frozen
+    weights (``requires_grad`` False) stay as they are, and so do frozen coefficients.
+
+    The weights are looked up in the model at each use, so that it may replace its parameters, as
+    ``load_state_dict(assign=True)`` does. They may shrink if the coefficients shrink with them.
 
     Attributes:
         xi: ξ; may be changed between steps.
         psi: ψ; may be changed between steps, as a warm-up does.
-        coefficients: λ, one for each penalised weight in the order of ``weights``; shape (n,).
-        weights: the penalised parameters.
+        coefficients: λ, one for each penalised weight in the order of ``weights``; shape (n,), in
+            float32 where the weights have less.
 
     Args:
-        model: its parameters of two or more dimensions are penalised.
+        model: its :func:`~pruning_core.metrics.weights` are penalised: its parameters of two or
+            more dimensions, those in which :func:`~pruning_core.sparsity.prune_` makes zeros.
         xi: ξ > 0, price of the weights.
         psi: ψ > 0, price of the coefficients.
         initial: of every λ, above 0.
@@ -162,16 +173,55 @@ class Halo(nn.Module):
             raise ValueError(f"budget is {budget}; a finite number ≥ 0 was expected, or None")
         self.xi, self.psi, self.floor = xi, psi, floor
         self.budget, self.proximal = budget, proximal
-        # In a tuple, so that the weights do not become parameters of this module too.
-        self.weights = tuple(p for p in model.parameters() if biases or p.dim() > 1)
-        if not self.weights:
+        # In tuples, so that the weights do not become parameters of this module too.
+        self._model = (model,)
+        named = dict(model.named_parameters()) if biases else weights(model)
+        self._names, self._weights = tuple(named), tuple(named.values())
+        if not named:
             raise ValueError(
                 f"{type(model).__name__} has no parameter to penalise; weights have two or more "
                 "dimensions, and biases=True takes every parameter"
             )
-        size = sum(w.numel() for w in self.weights)
-        first = self.weights[0]
-        self.coefficients = nn.Parameter(first.new_full((size,), initial))
+        size = sum(w.numel() for w in self._weights)
+        first = self._weights[0]
+        dtype = torch.promote_types(first.dtype, torch.float32)
+        self.coefficients = nn.Parameter(first.new_full((size,), initial, dtype=dtype))
+        self._tie_coefficients()
+
+    @property
+    def weights(self) -> tuple[nn.Parameter, ...]:
+        """The penalised parameters, as the model has them now.
+
+        Raises:
+            RuntimeError: if the model has lost one, or they and the coefficients do not fit.
+        """
+        (model,) = self._model
+        present = set(model.parameters())
+        if not present.issuperset(self._weights):
+            named = dict(model.named_parameters(remove_duplicate=False))
+            pairs = list(zip(self._names, self._weights, strict=True))
+            for name, weight in pairs:
+                if weight not in present and name not in named:
+                    raise RuntimeError(
+                        f"the model has lost the weight {name!r} that Halo penalises; make a new "
+                        "Halo of the model as it is now, and give its coefficients to an optimizer"
+                    )
+            self._weights = tuple(w if w in present else named[name] for name, w in pairs)
+        size = sum(w.numel() for w in self._weights)
+        if size != self.coefficients.numel():
+            raise RuntimeError(
+                f"the penalised weights have {size} entries and halo.coefficients "
+                f"{self.coefficients.numel()}; where weights shrink, give compact_ the optimizer "
+                "that holds halo.coefficients too, or else make a new Halo"
+            )
+        if self._weights[0].device != self.coefficients.device:
+            device = str(self._weights[0].device)
+            raise RuntimeError(
+                f"the weights are on {device} and halo.coefficients on "
+                f"{self.coefficients.device}; move them with halo.to({device!r})"
+            )
+        self._tie_coefficients()
+        return self._weights
 
     def forward(self) -> Tensor:
         """P(w, λ), a scalar to be added to the loss."""
@@ -179,16 +229,26 @@ class Halo(nn.Module):
         return penalty
 
     @torch.no_grad()
-    def backward(self) -> None:
-        """Add the gradients of P to those of the weights and of the coefficients."""
-        slopes, flat = self._slopes()
-        if not self.proximal:
-            for weight in self.weights:
+    def backward(self, scale: float = 1.0) -> None:
+        """Add the gradients of ``scale`` · P to those of the weights and of the coefficients.
+
+        Args:
+            scale: what the loss was multiplied by before its backward pass.
+        """
+        weights = self.weights
+        slopes, flat = self._slopes(weights)
+        moving = [(w, slope) for w, slope in zip(weights, slopes, strict=True) if w.requires_grad]
+        if moving and not self.proximal:
+            for weight, _ in moving:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
-            gradients = [w.grad for w in self.weights if w.grad is not None]
-            torch._foreach_add_(gradients, slopes, alpha=self.xi)
-        pull = self._pull(slopes, flat)
+            gradients = [w.grad for w, _ in moving if w.grad is not None]
+            torch._foreach_add_(gradients, [slope for _, slope in moving], alpha=self.xi * scale)
+        if not self.coefficients.requires_grad:
+            return
+        pull = self._pull(weights, slopes, flat)
+        if scale != 1.0:
+            pull *= scale
         if self.coefficients.grad is None:
             self.coefficients.grad = pull
         else:
@@ -197,8 +257,8 @@ class Halo(nn.Module):
     @torch.no_grad()
     def value(self) -> Tensor:
         """P(w, λ), a scalar without a graph."""
-        self.coefficients.clamp_min_(self.floor)
         weights = torch.cat([w.reshape(-1) for w in self.weights])
+        self.coefficients.clamp_min_(self.floor)
         total = self.coefficients.sum()
         on_coefficients = total if self.budget is None else (total - self.budget).abs()
         on_weights = (weights.abs() / self.coefficients.square()).sum()
@@ -216,32 +276,81 @@ class Halo(nn.Module):
         """
         if not self.proximal:
             raise RuntimeError("shrink_ needs Halo(…, proximal=True); P would count twice")
+        weights = self.weights
         falls = self.coefficients.clamp_min_(self.floor).pow(-2).mul_(step * self.xi)
-        highest, lowest = self._parts(falls), self._parts(-falls)
+        highest, lowest = _parts(falls, weights), _parts(-falls, weights)
         # What is taken from w is w itself where |w| is smaller than its fall.
-        for weight, low, high in zip(self.weights, lowest, highest, strict=True):
-            weight.sub_(torch.clamp(weight, low, high))
+        for weight, low, high in zip(weights, lowest, highest, strict=True):
+            if weight.requires_grad:
+                weight.sub_(torch.clamp(weight, low, high))
 
-    def _slopes(self) -> tuple[list[Tensor], Tensor]:
+    def _slopes(self, weights: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor]:
         """sign(w)/λ², by weight and as one vector of the same memory."""
         flat = self.coefficients.clamp_min_(self.floor).pow(-2)
-        parts = self._parts(flat)
-        torch._foreach_mul_(parts, torch._foreach_sign(self.weights))
+        parts = _parts(flat, weights)
+        torch._foreach_mul_(parts, torch._foreach_sign(weights))
         return parts, flat
 
-    def _pull(self, slopes: list[Tensor], flat: Tensor) -> Tensor:
+    def _pull(self, weights: tuple[Tensor, ...], slopes: list[Tensor], flat: Tensor) -> Tensor:
         """∂P/∂λ, from sign(w)/λ² and in its place."""
-        torch._foreach_mul_(slopes, self.weights)
+        torch._foreach_mul_(slopes, weights)
         price = self.psi
         if self.budget is not None:
             price *= math.copysign(1.0, float(self.coefficients.sum()) - self.budget)
         flat.div_(self.coefficients).mul_(-2 * self.xi).clamp_min_(-PULL_LIMIT * self.psi)
         return flat.add_(price)
 
-    def _parts(self, flat: Tensor) -> list[Tensor]:
-        """A vector in the order of the coefficients, as tensors shaped like the weights."""
-        parts = flat.split([w.numel() for w in self.weights])
-        return [part.view(w.shape) for part, w in zip(parts, self.weights, strict=True)]
+    def _surviving_entries(self, kept: Mapping[nn.Parameter, Mapping[int, Tensor]]) -> Tensor:
+        """Positions in the coefficients of what survives when weights shrink; int64, shape (m,).
+
+        Args:
+            kept: before they shrink, of each weight that will, the positions that stay on each axis
+                that loses some.
+        """
+        weights, survivors = self.weights, []
+        everything = torch.arange(len(self.coefficients), device=self.coefficients.device)
+        for weight, part in zip(weights, _parts(everything, weights), strict=True):
+            for axis, positions in kept.get(weight, {}).items():
+                part = part.index_select(axis, positions.to(part.device))
+            survivors.append(part.reshape(-1))
+        return torch.cat(survivors)
+
+    def _tie_coefficients(self) -> None:
+        """Let who shrinks the weights find out, from the coefficients, how these shrink with them.
+
+        ``coefficients.shrinks_with(kept)`` is :meth:`_surviving_entries` of this object.
+        """
+        vars(self.coefficients)["shrinks_with"] = _ShrinksWith(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Also after ``copy.deepcopy``, which leaves a parameter's attributes behind."""
+        super().__setstate__(state)
+        self._tie_coefficients()
+
+
+class _ShrinksWith:
+    """:meth:`Halo._surviving_entries`, without a cycle that a pickle could not hold."""
+
+    def __init__(self, halo: Halo | None = None) -> None:
+        self._halo = halo if halo is None else weakref.ref(halo)
+
+    def __call__(self, kept: Mapping[nn.Parameter, Mapping[int, Tensor]]) -> Tensor:
+        halo = self._halo and self._halo()
+        if halo is None:
+            raise RuntimeError(
+                "an optimizer holds the coefficients of a Halo that is gone; keep the Halo, or take"
+                " its coefficients out of the optimizer"
+            )
+        return halo._surviving_entries(kept)
+
+    def __reduce__(self) -> tuple[type[_ShrinksWith], tuple[()]]:
+        return _ShrinksWith, ()
+
+
+def _parts(flat: Tensor, weights: tuple[Tensor, ...]) -> list[Tensor]:
+    """A vector in the order of the coefficients, as tensors shaped like the weights."""
+    parts = flat.split([w.numel() for w in weights])
+    return [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
 
 
 class _Penalty(torch.autograd.Function):
@@ -249,14 +358,14 @@ class _Penalty(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, halo: Halo, *parameters: Tensor) -> Tensor:
-        ctx.halo = halo
+        ctx.halo, ctx.weights = halo, parameters[1:]
         return halo.value()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         halo: Halo = ctx.halo
         (upstream,) = grad_outputs
-        slopes, flat = halo._slopes()
+        slopes, flat = halo._slopes(ctx.weights)
         scale = 0.0 if halo.proximal else halo.xi * upstream
         of_weights = [scale * slope for slope in slopes]
-        return None, upstream * halo._pull(slopes, flat), *of_weights
+        return None, upstream * halo._pull(ctx.weights, slopes, flat), *of_weights

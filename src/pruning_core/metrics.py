@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -12,46 +14,127 @@ from torch import Tensor, nn
 _LAYERS = (nn.Linear, nn.Conv2d)
 
 
+def weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Every parameter of two or more dimensions, by its name; a tied one once, by its first name.
+
+    They are what :class:`~pruning_core.halo.Halo` penalises, in which
+    :func:`~pruning_core.sparsity.prune_` makes zeros, and what is counted here: matrices and
+    filters of any layer, those packed in attention and recurrent layers too, embeddings, and
+    whatever array a module of your own holds. Biases and the scales of most normalisations have one
+    dimension and do not belong to them. Under a mask of ``torch.nn.utils.prune`` the name ends in
+    ``_orig``, as torch has it.
+    """
+    return {name: p for name, p in model.named_parameters() if p.dim() > 1}
+
+
+def weight_values(model: nn.Module) -> dict[str, Tensor]:
+    """The values of :func:`weights` by the same names, detached, with the zeros of any mask."""
+    masks = {
+        name.removesuffix("_mask") + "_orig": mask
+        for name, mask in model.named_buffers()
+        if name.endswith("_mask")
+    }
+    values = {name: weight.detach() for name, weight in weights(model).items()}
+    return {name: v * masks[name].to(v) if name in masks else v for name, v in values.items()}
+
+
 def count_weights(model: nn.Module) -> int:
-    """Entries of the weight matrices and filters, without biases."""
-    return sum(layer.weight.numel() for layer in weighted_layers(model))
+    """Entries of all :func:`weights`, without biases."""
+    return sum(weight.numel() for weight in weights(model).values())
 
 
 def count_nonzero_weights(model: nn.Module) -> int:
     """Those of :func:`count_weights` that are not zero."""
-    return sum(int(layer.weight.count_nonzero()) for layer in weighted_layers(model))
+    return sum(int(values.count_nonzero()) for values in weight_values(model).values())
 
 
-def count_macs(model: nn.Module, example: Tensor) -> int:
-    """Multiply-accumulates of one example's forward pass; a bias counts as one per output.
+def count_macs(model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> int:
+    """Multiply-accumulates of one example's forward pass in evaluation mode.
 
-    The published tables for LeNet-5 count this way (2.31 M for the dense network).
+    As in fvcore and torch's own counter, they are those of matrix products and convolutions
+    wherever the model computes them: in its layers, the products of queries, keys and values in
+    attention included, and in its own code. Zeros count as other weights. Activations,
+    normalisations, pooling, embeddings and elementwise products count nothing. The ``bias`` of a
+    layer that multiplies counts as one per output, as in the published tables for LeNet-5 (2.31 M
+    for the dense network); fvcore leaves it out.
 
     Args:
-        model: of linear and two-dimensional convolution layers.
-        example: one input, shape (1, …).
+        model: of any layers; convolutions in one to three dimensions, transposed ones too.
+        example: what the model is called with; a tuple holds several inputs, a mapping keyword
+            inputs. The batch dimension is 1: a batch of n counts n times.
     """
     return sum(macs_by_layer(model, example).values())
 
 
-def macs_by_layer(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Those of :func:`count_macs`, by the name of the layer, in the order of the forward pass."""
-    names = {layer: name for name, layer in model.named_modules()}
+def macs_by_layer(
+    model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]
+) -> dict[str, int]:
+    """Those of :func:`count_macs`, by the name of the module that computes them.
+
+    In the order of the forward pass; the model itself has the name "". A layer that is not called,
+    because another reads its weight (attention its ``out_proj``), has its share counted there.
+    """
+    # Imported where it is used: it takes as long as the whole package.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False, custom_mapping=_further_operations())
     macs: dict[str, int] = {}
+    running: list[list[int]] = []  # of each module in progress: its start, and what others did
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, _LAYERS)
-        per_output = layer.weight[0].numel() + (layer.bias is not None)
-        macs[names[layer]] = macs.get(names[layer], 0) + per_output * output[0].numel()
+    def begin(*_: object) -> None:
+        running.append([counter.get_total_flops() // 2, 0])
 
-    handles = [layer.register_forward_hook(count) for layer in weighted_layers(model)]
+    def end(name: str, module: nn.Module, output: Any) -> None:
+        begun, by_others = running.pop()
+        products = counter.get_total_flops() // 2 - begun
+        if running:
+            running[-1][1] += products
+        own = products - by_others
+        if own and isinstance(getattr(module, "bias", None), Tensor):
+            own += output.numel()
+        if own:
+            macs[name] = macs.get(name, 0) + own
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(begin))
+        handles.append(
+            module.register_forward_hook(lambda m, _, output, name=name: end(name, m, output))
+        )
+    fused_attention = torch.backends.mha.get_fastpath_enabled()
     try:
-        with torch.no_grad(), evaluating(model):
-            model(example)
+        # Neither torch's fused attention nor cuDNN's recurrent layers show their products.
+        torch.backends.mha.set_fastpath_enabled(False)
+        with torch.no_grad(), evaluating(model), torch.backends.cudnn.flags(enabled=False), counter:
+            _call(model, example)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused_attention)
         for handle in handles:
             handle.remove()
     return macs
+
+
+def _call(model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> object:
+    if isinstance(example, tuple):
+        return model(*example)
+    return model(**example) if isinstance(example, Mapping) else model(example)
+
+
+def _further_operations() -> dict[Any, Any]:
+    """Twice the multiply-accumulates of operations that torch's counter does not know."""
+
+    def recurrent_layer(
+        inputs: list[int], from_input: list[int], from_state: list[int], *_: Any, **__: Any
+    ) -> int:
+        return 2 * math.prod(inputs[:-1]) * (math.prod(from_input) + math.prod(from_state))
+
+    def bilinear(_: Any, weight: list[int], *__: Any, out_shape: list[int], **___: Any) -> int:
+        return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+    return {
+        torch.ops.aten.mkldnn_rnn_layer: recurrent_layer,
+        torch.ops.aten._trilinear: bilinear,
+    }
 
 
 def count_bytes(model: nn.Module) -> int:
@@ -103,5 +186,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def weighted_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
-    """The layers whose weights are counted, in the order of the modules."""
+    """The linear and two-dimensional convolution layers, in the order of the modules.
+
+    What draws or scores weights layer by layer goes through them; :func:`weights` are all.
+    """
     return [module for module in model.modules() if isinstance(module, _LAYERS)]

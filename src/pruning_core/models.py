@@ -128,6 +128,9 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object]] = {
 }
 """Distributions of the weights at the start, by name (He 2015, Glorot 2010, Saxe 2014)."""
 
+IMAGE_SHAPE = (1, 28, 28)
+"""Of what these models read, without the batch."""
+
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "lenet-300-100": lenet_300_100,
     "lenet-5": lenet_5,

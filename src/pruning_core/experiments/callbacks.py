@@ -1,24 +1,19 @@
-"""What looks at a run while it trains: a progress bar, the checkpoint, what θ or λ have done."""
+"""What looks at a run while it trains: a progress bar, what θ or λ have done."""
 
 from __future__ import annotations
 
-import io
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pruning_core.files import write_atomically
 from pruning_core.gates import BernoulliGate
 from pruning_core.halo import Halo
 
 if TYPE_CHECKING:
     from pruning_core.experiments.loop import Trainer
-
-CHECKPOINT_FILE = "checkpoint.pt"
 
 
 class Callback:
@@ -44,7 +39,7 @@ class ProgressBar(Callback):
             total=trainer.settings.epochs,
             initial=trainer.epoch,
             unit="epoch",
-            disable=not sys.stderr.isatty(),
+            disable=sys.stderr is None or not sys.stderr.isatty(),  # None: closed by the caller
         )
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -58,18 +53,6 @@ class ProgressBar(Callback):
     def on_train_end(self, trainer: Trainer) -> None:
         assert self._bar is not None
         self._bar.close()
-
-
-class Checkpoint(Callback):
-    """Writes the complete state after every epoch, to a temporary name that is then renamed."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / CHECKPOINT_FILE
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        buffer = io.BytesIO()
-        torch.save(trainer.state_dict(), buffer)
-        write_atomically(self.path, buffer.getvalue())
 
 
 class ThetaHistory(Callback):

@@ -4,19 +4,25 @@ A data set is four files in MNIST's idx format. Those of MNIST itself are part o
 torchvision fetches those of Fashion-MNIST and KMNIST, any other folder of them loads by its path.
 """
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 import math
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from pruning_core.extras import MissingExtraError, need
 
 Split = Literal["validation", "test"]
 
@@ -76,6 +82,18 @@ class Dataset:
     eval_images: Tensor = field(repr=False)
     eval_labels: Tensor = field(repr=False)
 
+    @cached_property
+    def identity(self) -> dict[str, int | str]:
+        """What tells these examples from others: their numbers, and the start of their SHA-256."""
+        digest = hashlib.sha256()
+        for part in (self.train_images, self.train_labels, self.eval_images, self.eval_labels):
+            digest.update(part.detach().cpu().contiguous().numpy().data)
+        return {
+            "training_examples": len(self.train_labels),
+            "evaluation_examples": len(self.eval_labels),
+            "examples_sha256": digest.hexdigest()[:16],
+        }
+
 
 def load(
     dataset: str | None = None,
@@ -102,12 +120,24 @@ def load(
 
     Raises:
         DataError: the data set or split is unknown, a download fails, a file is missing,
-            unreadable, truncated, corrupted or mis-shaped, or files disagree with each other.
+            unreadable, truncated, corrupted, mis-shaped or too large for the memory, or files
+            disagree with each other.
     """
     if split not in get_args(Split):
         raise DataError(f"unknown split {split!r}: expected {' or '.join(get_args(Split))}")
     source = _known(dataset or "mnist") if root is None else _folder(dataset, Path(root))
+    try:
+        return _loaded(source, split, device)
+    except (MemoryError, RuntimeError) as error:  # the latter is torch's for the same
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise DataError(
+            f"{source.folder}: the images do not fit into memory; expected room for 5 bytes a "
+            "pixel. Use fewer or smaller images."
+        ) from error
 
+
+def _loaded(source: _Source, split: Split, device: str | torch.device) -> Dataset:
     images, labels = _read_pair(source, TRAIN_IMAGES, TRAIN_LABELS)
     num_classes = int(labels.max()) + 1
     if split == "test":
@@ -214,15 +244,21 @@ def _known(name: str) -> _Source:
 
 
 def _download(name: str, parent: Path) -> None:
+    advice = f"--data DIR reads a folder of the four files {', '.join(FILES)}, plain or gzipped"
+    if name == "fashion-mnist":
+        advice += "; or install Debian's package dataset-fashion-mnist, which is found"
+    try:
+        need("data")
+    except MissingExtraError as error:
+        raise DataError(
+            f"{name} is not on this machine, and {error}. Otherwise, {advice}"
+        ) from error
     from torchvision import datasets  # a second of import, not needed once the files are there
 
     fetch: type[datasets.MNIST] = getattr(datasets, DATASETS[name])
     try:
         fetch(parent, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
-        advice = "--data DIR reads a folder that holds the four idx files"
-        if name == "fashion-mnist":
-            advice += "; or install Debian's package dataset-fashion-mnist, which is found"
         reason = " ".join(str(error).split())
         raise DataError(
             f"{name} could not be downloaded into {parent}; expected network access and a writable "
@@ -241,42 +277,63 @@ def _read_pair(source: _Source, images_file: str, labels_file: str) -> tuple[Ten
 
 
 def _read_idx(source: _Source, file: str, ndim: int) -> Tensor:
-    """Bytes 0, 0, 8 (unsigned bytes), ndim; then ndim big-endian sizes of 4 bytes; the data."""
-    raw = _read_bytes(source, file)
-    md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-    if md5 != source.md5.get(file, md5):
-        raise source.error(file, f"MD5 of the raw file is {md5}", source.md5[file])
-    start, magic = 4 + 4 * ndim, (8 << 8) + ndim
-    kind = f"an idx file of {'images, rows, columns' if ndim == 3 else 'labels'} in unsigned bytes"
-    if len(raw) < start:
-        raise source.error(file, f"ends after {len(raw)} bytes", kind)
-    found, *shape = struct.unpack(f">{1 + ndim}I", raw[:start])
-    size = math.prod(shape)
-    if found != magic:
-        raise source.error(file, f"magic number {found}", f"{magic}, {kind}")
-    if len(raw) - start != size:
-        expected = f"{size} for the shape {tuple(shape)} in its header"
-        raise source.error(file, f"{len(raw) - start} bytes of data", expected)
-    if size == 0:
-        raise source.error(file, f"empty, of shape {tuple(shape)}", "at least one example")
-    # A bytearray, because torch warns of tensors over memory that it may not write.
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8, offset=start).view(*shape)
+    """Bytes 0, 0, 8 (unsigned bytes), ndim; then ndim big-endian sizes of 4 bytes; the data.
 
-
-def _read_bytes(source: _Source, file: str) -> bytes:
+    The header is read first, and no more than what it promises is taken into memory.
+    """
     path = source.find(file)
     if path is None:
         expected = f"the files {', '.join(FILES)}, plain or gzipped"
         raise source.error(file, f"no {file} or {file}.gz", expected)
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
+            return _parsed(source, file, ndim, content)
     except EOFError as error:
         raise source.error(file, "truncated", "a complete gzip file") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise source.error(file, f"corrupted ({error})", "an intact gzip file") from error
     except OSError as error:
         raise source.error(file, f"unreadable ({error.strerror})", "a readable file") from error
+
+
+def _parsed(source: _Source, file: str, ndim: int, content: BinaryIO | gzip.GzipFile) -> Tensor:
+    start, magic = 4 + 4 * ndim, (8 << 8) + ndim
+    kind = f"an idx file of {'images, rows, columns' if ndim == 3 else 'labels'} in unsigned bytes"
+    header = content.read(start)
+    if len(header) < start:
+        raise source.error(file, f"ends after {len(header)} bytes", kind)
+    found, *shape = struct.unpack(f">{1 + ndim}I", header)
+    size = math.prod(shape)
+    if found != magic:
+        raise source.error(file, f"magic number {found}", f"{magic}, {kind}")
+    expected = f"{size} for the shape {tuple(shape)} in its header"
+    if not isinstance(content, gzip.GzipFile):
+        there = os.fstat(content.fileno()).st_size - start
+        if there != size:
+            raise source.error(file, f"{there} bytes of data", expected)
+    if size == 0:
+        raise source.error(file, f"empty, of shape {tuple(shape)}", "at least one example")
+    _check_memory(source, file, size)
+    data = bytearray()
+    while len(data) <= size and (chunk := content.read(min(2**20, size + 1 - len(data)))):
+        data += chunk
+    if len(data) != size:
+        there = len(data) if len(data) < size else f"more than {size}"
+        raise source.error(file, f"{there} bytes of data", expected)
+    digest = hashlib.md5(header, usedforsecurity=False)
+    digest.update(data)
+    md5 = digest.hexdigest()
+    if md5 != source.md5.get(file, md5):
+        raise source.error(file, f"MD5 of the raw file is {md5}", source.md5[file])
+    return torch.frombuffer(data, dtype=torch.uint8).view(*shape)
+
+
+def _check_memory(source: _Source, file: str, size: int) -> None:
+    """A byte becomes a float of four."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 5 * size > memory:
+        found = f"{size / 1e9:.1f} GB of data, which take {5 * size / 1e9:.1f} GB as tensors"
+        raise source.error(file, found, f"no more than the memory of {memory / 1e9:.1f} GB")
 
 
 def _scaled(images: Tensor, device: str | torch.device) -> Tensor:

@@ -26,9 +26,9 @@ from pruning_core.metrics import (
     count_weights,
     error_percent,
 )
-from pruning_core.models import build_model, initialise_
+from pruning_core.models import IMAGE_SHAPE, build_model, initialise_
 
-CHECKPOINT_FORMAT = "pruning-core checkpoint 1"
+CHECKPOINT_FORMAT = "pruning-core checkpoint 2"
 
 
 class TrainingError(RuntimeError):
@@ -96,6 +96,8 @@ class Trainer:
             "settings": asdict(self.settings),
             "dataset": self.dataset.name,
             "split": self.dataset.split,
+            "data": self.dataset.identity,
+            "threads": torch.get_num_threads(),
             "epoch": self.epoch,
             "step": self.step,
             "trajectory": self.trajectory,
@@ -114,17 +116,31 @@ class Trainer:
         """Continue from a checkpoint, also one whose units have partly left.
 
         Raises:
-            TrainingError: listing the settings that differ, if it is of another run.
+            TrainingError: if it is of another format, or of another run, listing what differs:
+                settings, data or the number of threads. A checkpoint that contradicts itself
+                raises whatever comes of it.
         """
-        mine = {**_plain(asdict(self.settings)), "dataset": self.dataset.name}
-        mine["split"] = self.dataset.split
-        saved = {**_plain(state["settings"]), "dataset": state["dataset"], "split": state["split"]}
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise TrainingError("the checkpoint is not of this version of pruning-core")
+        own = self.state_dict()
+        for key, value in own.items():
+            if type(state[key]) is not type(value) and key != "cuda_rng":
+                raise TypeError(f"{key} is a {type(state[key]).__name__}")
+        mine, saved = _told_apart(own), _told_apart(state)
         differing = [key for key in mine if saved.get(key) != mine[key]]
         if differing:
             listed = ", ".join(f"{k} {saved.get(k)!r} there, {mine[k]!r} here" for k in differing)
             raise TrainingError(f"the checkpoint is of another run: {listed}")
         self.epoch, self.step = state["epoch"], state["step"]
         self.trajectory, self.findings = state["trajectory"], state["findings"]
+        if not 0 < self.epoch <= self.settings.epochs or len(self.trajectory) != self.epoch:
+            raise ValueError(f"epoch {self.epoch} of {self.settings.epochs}")
+        if self.step != self.epoch * self.steps_per_epoch:
+            raise ValueError(f"step {self.step} after {self.epoch} epochs")
+        if not all(
+            isinstance(r["seconds"] + r["test_error_percent"], float) for r in self.trajectory
+        ):
+            raise TypeError("its trajectory is not of numbers")
         if self.method.is_settled(self):
             self.model = settled_like(self.fresh_model(), state["model"])
         resize_(self.model, state["model"], state["sizes"])
@@ -143,10 +159,10 @@ class Trainer:
     def fresh_model(self) -> nn.Module:
         """The model as it is before training, on the device of the data."""
         side = self.dataset.train_images.shape[1:]
-        if side != (1, 28, 28):
+        if side != IMAGE_SHAPE:
             raise TrainingError(
-                f"{self.settings.model} reads images of shape (1, 28, 28), but {self.dataset.name} "
-                f"has {tuple(side)}; use a data set of that size"
+                f"{self.settings.model} reads images of shape {IMAGE_SHAPE}, but "
+                f"{self.dataset.name} has {tuple(side)}; use a data set of that size"
             )
         options = self.settings.model_options()
         if options["gated"]:
@@ -203,6 +219,7 @@ class Trainer:
             "seconds": sum(r["seconds"] for r in self.trajectory),
             "seconds_per_epoch": [round(r["seconds"], 4) for r in self.trajectory],
             "device": device_name(self.device),
+            "threads": torch.get_num_threads(),
             "versions": versions(),
         }
 
@@ -263,6 +280,12 @@ class Trainer:
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,
         }
+
+
+def _told_apart(state: dict[str, Any]) -> dict[str, Any]:
+    """Of a checkpoint, what a run must share with it to continue it."""
+    told = {key: state[key] for key in ("dataset", "split", "threads")}
+    return {**_plain(state["settings"]), **told, **state["data"]}
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def cpu() -> str:
     """
     told: dict[str, str] = {}
     path = Path("/proc/cpuinfo")  # Linux alone has it
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         name, _, value = line.partition(":")
         told.setdefault(name.strip(), value.strip())
     name = told.get("model name") or platform.processor() or platform.machine()

@@ -1,5 +1,11 @@
 """Charts with sliders that need no kernel: Altair, drawn by the book's pages and by JupyterLab."""
 
+# ruff: noqa: E402  (what is missing is told before anything is imported)
+
+from pruning_core.extras import need
+
+need("book")
+
 from pruning_core.explorers.chart import Explorer
 from pruning_core.explorers.compared import error_against_size, error_against_zeros
 from pruning_core.explorers.hyper_prior import hyper_prior

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruning_core.extras import need
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,7 @@ def add_study(commands: argparse._SubParsersAction[Any]) -> None:
 
     action = _action(actions, "list", "every study, and how much of it is recorded", _list)
     action = _action(actions, "run", "train what is not recorded yet", _run, named=True)
+    action.set_defaults(goes_on="started again, the study goes on where it was")
     action.add_argument(
         "--jobs", type=int, default=-1, metavar="N", help="runs at a time (default: one a core)"
     )
@@ -93,6 +96,7 @@ def _add_root(command: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    need("studies")
     from pruning_core.studies.declaration import StudyError, load_study, names
     from pruning_core.studies.execution import unfinished
 
@@ -109,6 +113,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    need("studies")
+    if options.scheduler is not None:
+        need("cluster")
     from pruning_core.studies import ledger
     from pruning_core.studies.execution import run_study, start_over
     from pruning_core.studies.ledger_text import as_text
@@ -140,6 +147,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    need("studies")
     from pruning_core.studies.intervals import interval
 
     study = _study(options)
@@ -160,6 +168,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace) -> int:
+    _check_root(options)
     from pruning_core.studies import ledger, published
     from pruning_core.studies.ledger_text import as_text
 
@@ -180,7 +189,20 @@ def _ledger(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_root(options: argparse.Namespace) -> None:
+    need("studies")
+    from pruning_core.studies.declaration import StudyError
+
+    folder = options.root / "studies"
+    if not folder.is_dir():
+        raise StudyError(
+            f"there is no folder {folder}; name the one that holds studies/ and results/, a copy "
+            "of the repository say, by --root"
+        )
+
+
 def _study(options: argparse.Namespace) -> Study:
+    _check_root(options)
     from pruning_core.studies.declaration import load_study
 
     return load_study(options.name, options.root / "studies")

@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from pruning_core.experiments.callbacks import CHECKPOINT_FILE
+from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import Dataset, load
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.files import make_writable

@@ -1,8 +1,8 @@
 """Feature selection by the penalties: sparse linear regression with more features than examples.
 
-    python -m pruning_core.studies.feature_selection
+    python -m pruning_core.studies.feature_selection [--root DIR]
 
-takes seven minutes on one core, and nothing once it has run.
+takes seven minutes on one core, and nothing once DIR/results (here, by default) has its table.
 
 y = X w + noise with 100 examples, 200 features of which neighbours correlate by 0.5, and ten
 weights that are not zero, for 20 seeds. A penalty's strength is, in each seed, the one of a grid
@@ -15,7 +15,9 @@ What it was asked to show, before its first run, stands with all other claims in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.baselines.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
-from pruning_core.files import write_atomically
+from pruning_core.files import make_writable, write_atomically
 from pruning_core.halo import Halo, bridge_scale
 from pruning_core.studies import ROOT
 
@@ -43,12 +45,21 @@ class Problem(NamedTuple):
     truth: Tensor
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is not in the table yet, and print means over the seeds with standard errors."""
-    if not RESULTS.exists():
-        RESULTS.parent.mkdir(exist_ok=True)
-        write_atomically(RESULTS, fitted().to_csv(index=False).encode())
-    found = pd.read_csv(RESULTS).drop(columns="seed").groupby("penalty", sort=False)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder of results/ (default: here)",
+    )
+    path = parser.parse_args(arguments).root / "results" / RESULTS.name
+    if not path.exists():
+        make_writable(path.parent)
+        write_atomically(path, fitted().to_csv(index=False).encode())
+    found = pd.read_csv(path).drop(columns="seed").groupby("penalty", sort=False)
     print(found.agg(["mean", "sem"]).round(3).to_string())
 
 

@@ -159,6 +159,7 @@ def row(
         **{name: summary.get(name) for name in _MEASURED},
         **{name: curve.get(name.removeprefix("error_at_")) for name in _CURVE},
         "device": summary["device"],
+        "threads": summary.get("threads", 1),  # studies have always run on one
         **{name: versions.get(name) for name in _VERSIONS},
         "command": run.command,
         "settings": json.dumps(settings),
@@ -209,6 +210,8 @@ def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) 
 
 def _write(path: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
     """Both files of a study, whose trajectories are at ``path``."""
+    if "threads" in rows:
+        rows = rows.astype({"threads": "Int64"})  # rows from before the column have none
     buffer = io.BytesIO()
     epochs.to_parquet(buffer, index=False, compression="zstd")
     write_atomically(path, buffer.getvalue())
