@@ -20,7 +20,7 @@ from pruning_core.experiments.loop import Trainer
 from pruning_core.experiments.settings import recommended
 from pruning_core.gates import named_gates
 from pruning_core.models import lenet_300_100
-from pruning_core.pathwise import Estimator, IntegratedGates
+from pruning_core.pathwise import Estimator, IntegratedGates, Pathwise
 
 DRAWS = 2000
 CONTENDERS: dict[str, Callable[[], Estimator]] = {
@@ -57,7 +57,8 @@ def against_the_exact_sum(data: Dataset) -> None:
     def gradient(estimator: Estimator) -> Tensor:
         for gate in gates:
             gate.theta.grad = None
-            gate.estimator = estimator
+            if isinstance(estimator, Pathwise):
+                gate.estimator = estimator
         estimator.backward(
             gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
         )
@@ -91,7 +92,8 @@ def noise_in_training(data: Dataset) -> None:
         trainer.optimizer.zero_grad()
         for gate in gates:
             gate.theta.grad = None
-            gate.estimator = estimator
+            if isinstance(estimator, Pathwise):
+                gate.estimator = estimator
         estimator.backward(
             gates,
             lambda: F.cross_entropy(trainer.model(images), labels, reduction="none"),

@@ -1,7 +1,12 @@
 """Tests of pruning_core.bernoulli: the objective, the step on θ, and when a unit is dead."""
 
+import copy
+import gc
+import io
 import math
 import warnings
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +17,10 @@ from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ExactSum
+from pruning_core.export import export
 from pruning_core.gates import BernoulliGate, InputGate
 from pruning_core.hyperprior import Beta, Fixed, Flattening, HyperPrior
+from pruning_core.inputs import Inputs
 from pruning_core.models import lenet_300_100
 from pruning_core.pathwise import StraightThrough
 
@@ -190,6 +197,7 @@ def test_the_step_is_the_difference_of_losses_less_the_price(
 
 def test_theta_stays_in_the_unit_interval(net: TwoGates) -> None:
     pruner = BernoulliPruner(net, 3.0, 10, theta_step=1.0, smoothing=0)
+    net(torch.randn(2, 3).double())
     for gate in pruner.gates.values():
         gate.theta.grad = torch.full_like(gate.theta, 50.0)
     net.gate2.theta.grad = torch.full_like(net.gate2.theta, -50.0)
@@ -411,9 +419,10 @@ def test_a_step_without_a_gradient_is_an_error(net: TwoGates) -> None:
     pruner = BernoulliPruner(net, 5.0, 10)
     with pytest.raises(RuntimeError, match=r"has no gradient; call loss\.backward"):
         pruner.step()
-    net.eval()(torch.randn(2, 3).double()).sum().backward()
-    with pytest.raises(RuntimeError, match="has no gradient"):
+    net(torch.randn(2, 3).double())
+    with pytest.raises(RuntimeError, match=r"θ of gate 'gate1' has no gradient"):
         pruner.step()
+    net.eval()(torch.randn(2, 3).double()).sum().backward()
 
 
 def test_compacting_before_the_first_batch_is_an_error(net: TwoGates) -> None:
@@ -435,3 +444,222 @@ def test_the_first_inputs_the_model_is_called_with_serve_as_the_example() -> Non
     assert pruner.settle_() == 1
     assert model.training
     assert gate.unit_index.tolist() == [1, 2, 3]
+
+
+def small_network(units: int = 24) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, units), nn.ReLU(), BernoulliGate(units), nn.Linear(units, 2))
+
+
+def small_batch(step: int) -> tuple[Tensor, Tensor]:
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(step))
+    return inputs, (inputs[:, 0] * inputs[:, 1] > 0).long()
+
+
+def test_the_loop_of_the_readme_follows_the_recipe_to_the_end() -> None:
+    """Ramp, window, rounding, removal, deterministic last steps: nothing but compact_ is called."""
+    model = small_network()
+    gate = model[2]
+    assert isinstance(gate, BernoulliGate)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    pruner = BernoulliPruner(
+        model, 60.0, 5_000, theta_step=1 / 100, total_steps=1_200, ramp_steps=60
+    )
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    removed, sizes, looks = 0, [], 0
+    dead_units = pruner.dead_units
+
+    def counted() -> dict[str, Tensor]:
+        nonlocal looks
+        looks += 1
+        return dead_units()
+
+    pruner.dead_units = counted
+    for step in range(1_200):
+        assert pruner.price_scale == min(1.0, step / 60)
+        assert 1 / (1 - pruner.smoothing) == pytest.approx(max(100, step / 10))
+        assert pruner.is_settled == (step >= 1_000)
+        inputs, labels = small_batch(step)
+        loss = F.cross_entropy(model(inputs), labels) + pruner.penalty()
+        optimizer.zero_grad()
+        pruner.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.step(pruner)
+        scaler.update()
+        removed += pruner.compact_(optimizer)
+        sizes.append(gate.num_units)
+        if step + 1 == 1_000:  # this was the last step on θ
+            assert set(gate.theta.tolist()) == {1.0}
+    assert looks == 83  # 1000 steps, a look in every 12, and the last is settle_'s
+    assert 0 < removed == 24 - gate.num_units < 24
+    assert sizes[998] < 24, "units leave while θ moves"
+    assert len(set(sizes[1_000:])) == 1
+    inputs, labels = small_batch(99)
+    assert torch.equal(model.train()(inputs), model.eval()(inputs))
+    assert float((model(inputs).argmax(1) == labels).float().mean()) > 0.85
+    penalty = pruner.penalty()
+    assert float(penalty) == 0
+    assert not penalty.requires_grad
+    torch.testing.assert_close(export(model)(inputs), model(inputs))
+
+
+def test_a_step_settles_where_nothing_is_ever_compacted() -> None:
+    model = small_network()
+    gate = model[2]
+    assert isinstance(gate, BernoulliGate)
+    pruner = BernoulliPruner(
+        model, 5.0, 100, theta_step=1 / 10, smoothing=0.0, total_steps=700, settle_at=600
+    )
+    gate.theta.data[:4] = torch.tensor([0.1, 0.3, 0.6, 0.9])
+    pruner.steps = 599
+    (F.cross_entropy(model(small_batch(0)[0]), small_batch(0)[1]) + pruner.penalty()).backward()
+    pruner.step()
+    assert gate.is_settled
+    assert gate.num_units == 24
+    assert set(gate.theta.tolist()) == {0.0, 1.0}
+    assert gate.theta[0] == 0
+    inputs = small_batch(1)[0]
+    closed = gate.theta == 0
+    assert not bool(model[:3].train()(inputs)[:, closed].any())
+    outputs = model(inputs)
+    before = gate.theta.clone()
+    F.cross_entropy(model(inputs), small_batch(1)[1]).backward()
+    pruner.step()
+    assert torch.equal(gate.theta, before)
+    assert pruner.compact_() == int(closed.sum())
+    torch.testing.assert_close(model(inputs), outputs)
+    assert pruner.compact_() == 0
+
+
+def test_a_settled_model_is_settled_where_it_is_loaded() -> None:
+    model = small_network()
+    BernoulliPruner(model, 5.0, 100, example_inputs=small_batch(0)[0]).settle_()
+    other = small_network()
+    other.load_state_dict(model.state_dict())
+    pruner = BernoulliPruner(other, 5.0, 100)
+    assert pruner.is_settled
+    assert float(pruner.penalty()) == 0
+
+
+def test_a_look_costs_nothing_between_two_looks() -> None:
+    model = small_network()
+    gate = model[2]
+    assert isinstance(gate, BernoulliGate)
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=small_batch(0)[0], look_every=10)
+    assert pruner.compact_() == 0
+    gate.theta.data[:2] = gate.theta_average[:2] = 0.0
+    gate.gradient_average[:2] = 5.0 / 100
+    pruner.steps = 9
+    assert pruner.compact_() == 0
+    pruner.steps = 10
+    assert pruner.compact_() == 2
+
+
+def test_a_run_too_short_to_remove_anything_is_announced() -> None:
+    with pytest.warns(UserWarning, match=r"θ moves for 250.*0\.9 it takes \d+ by.* train for"):
+        BernoulliPruner(small_network(), 5.0, 100, total_steps=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BernoulliPruner(small_network(), 5.0, 100, total_steps=3_000)
+
+
+def test_settling_after_too_few_steps_says_how_many_it_takes() -> None:
+    model = small_network()
+    pruner = BernoulliPruner(model, 5.0, 100)
+    for step in range(3):
+        inputs, labels = small_batch(step)
+        (F.cross_entropy(model(inputs), labels) + pruner.penalty()).backward()
+        pruner.step()
+    needed = pruner.recipe.steps_to_remove(0.9, 1 / 1500)
+    assert 1_305 < needed < 1_800
+    with pytest.warns(UserWarning, match=r"θ moves for 3,.*train for 1[3-7]\d\d steps in all"):
+        assert pruner.settle_() == 0
+
+
+class Forms(nn.Module):
+    """Takes its images in many forms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = small_network()
+
+    def forward(
+        self,
+        pixels: Tensor | dict[str, Tensor] | list[Tensor],
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        if isinstance(pixels, dict):
+            pixels = pixels["x"]
+        if isinstance(pixels, list):
+            pixels = torch.stack(pixels)
+        return self.body(pixels) if labels is None else self.body(pixels) + labels[:, None]
+
+
+x = small_batch(0)[0]
+CALLS: dict[str, Inputs] = {
+    "tensor": Inputs(x),
+    "keyword": Inputs(pixels=x),
+    "dict": Inputs({"x": x}),
+    "list": Inputs(list(x)),
+    "both": Inputs(x, labels=torch.arange(64)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_however_the_model_is_called_its_units_can_leave(call: Inputs) -> None:
+    model = Forms()
+    pruner = BernoulliPruner(model, 5.0, 100)
+    call.call(model)
+    gate = pruner.gates["body.2"]
+    gate.theta.data[:5] = 0.0
+    outputs = call.call(model.eval())
+    assert pruner.settle_() == 5
+    torch.testing.assert_close(call.call(model), outputs)
+
+
+@pytest.mark.parametrize(
+    "given", [x, (x,), {"pixels": x}, Inputs(x)], ids=lambda g: type(g).__name__
+)
+def test_examples_may_be_given_in_every_form(given: Any) -> None:
+    model = Forms()
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=given)
+    pruner.gates["body.2"].theta.data[:5] = 0.0
+    assert pruner.settle_() == 5
+
+
+def test_examples_of_another_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match="the example inputs are a list; a tensor, a tuple"):
+        BernoulliPruner(Forms(), 5.0, 100, example_inputs=list(x))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_watched_model_can_be_saved_and_copied_and_a_copy_is_not_watched() -> None:
+    model = Forms()
+    pruner = BernoulliPruner(model, 5.0, 100)
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    for other in (loaded, copy.deepcopy(model)):
+        other(x[:1])
+    pruner.gates["body.2"].theta.data[:5] = 0.0
+    with pytest.raises(RuntimeError, match="has not been called yet"):
+        pruner.settle_()
+    model(x)
+    assert pruner.settle_() == 5
+
+
+def test_a_watched_model_outlives_its_pruner() -> None:
+    model = Forms()
+    pruner = BernoulliPruner(model, 5.0, 100)
+    alive = weakref.ref(pruner)
+    del pruner
+    gc.collect()
+    assert alive() is None
+    assert model(x).shape == (64, 2)
+
+
+def test_a_pruner_of_a_wrapped_model_names_the_gates_as_the_model_does() -> None:
+    model = small_network()
+    pruner = BernoulliPruner(torch.optim.swa_utils.AveragedModel(model), 5.0, 100)
+    assert list(pruner.gates) == ["2"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS, MAX_EXACT_UNITS, DisARM, ExactSum, Reinforce
 from pruning_core.gates import BernoulliGate, named_gates
-from pruning_core.pathwise import Estimator, IntegratedGates, StraightThrough
+from pruning_core.pathwise import Estimator, IntegratedGates, Pathwise, StraightThrough
 
 REPEATS = 1_000
 CHUNKS = 60
@@ -75,7 +75,9 @@ def gradients(
     parameters = [model.get_parameter(name) for name in names]
     model.zero_grad()
     for gate in gates:
-        gate.estimator, gate.theta.grad = estimator, None
+        gate.theta.grad = None
+        if isinstance(estimator, Pathwise):
+            gate.estimator = estimator
     estimator.backward(
         gates, lambda: F.cross_entropy(model(inputs), labels, reduction="none"), len(labels)
     )
@@ -258,7 +260,8 @@ def test_the_returned_loss_is_a_detached_mean(
 ) -> None:
     estimator = ESTIMATORS[name]()
     for gate in (net.gate1, net.gate2):
-        gate.estimator = estimator
+        if isinstance(estimator, Pathwise):
+            gate.estimator = estimator
         gate.theta.data.fill_(1.0)  # no randomness is left but in what is interpolated
     net.train()
     inputs, labels = data
@@ -276,11 +279,47 @@ def test_the_returned_loss_is_a_detached_mean(
 def test_score_function_estimators_refuse_an_ordinary_backward_pass(
     net: SmallNet, data: tuple[Tensor, Tensor], estimator: Estimator
 ) -> None:
-    BernoulliPruner(net, 5.0, 100, estimator=estimator)
+    pruner = BernoulliPruner(net, 5.0, 100, estimator=estimator)
     name = type(estimator).__name__
+    before = net.gate1.theta.detach().clone()
+    (F.cross_entropy(net.train()(data[0]), data[1]) + pruner.penalty()).backward()
     with pytest.raises(RuntimeError, match=f"{name} compares several passes: call pruner.backward"):
-        net.train()(data[0])
+        pruner.step()
+    assert torch.equal(net.gate1.theta, before)
+    pruner.zero_grad()
+    pruner.backward(lambda: F.cross_entropy(net(data[0]), data[1], reduction="none"), 4)
+    pruner.step()
+    assert not torch.equal(net.gate1.theta, before)
     assert net.eval()(data[0]).shape == (4, 3)
+
+
+@pytest.mark.parametrize("estimator", [Reinforce(), DisARM(), ExactSum()])
+def test_a_gate_cannot_draw_with_an_estimator_that_compares(estimator: Estimator) -> None:
+    name = type(estimator).__name__
+    expected = rf"{name} is no estimator that a gate can draw with.*estimator={name}\(…\)\)"
+    with pytest.raises(TypeError, match=expected):
+        BernoulliGate(3, estimator=estimator)  # pyright: ignore[reportArgumentType]
+    gate = BernoulliGate(3)
+    with pytest.raises(TypeError, match=expected):
+        gate.estimator = estimator  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(gate.estimator, IntegratedGates)
+
+
+def test_gates_may_draw_in_different_ways(net: SmallNet, data: tuple[Tensor, Tensor]) -> None:
+    """Each by its own estimator, whichever way the gradients are asked for."""
+    drawn = []
+
+    class Counted(StraightThrough):
+        def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
+            drawn.append(len(theta))
+            return super().multiply(inputs, theta, dim)
+
+    net.gate2.estimator = Counted()
+    pruner = BernoulliPruner(net.train(), 5.0, 100)
+    pruner.backward(lambda: F.cross_entropy(net(data[0]), data[1], reduction="none"), 4)
+    pruner.step()
+    assert drawn == [3]
+    assert isinstance(net.gate1.estimator, IntegratedGates)
 
 
 @pytest.mark.parametrize("sizes", [(MAX_EXACT_UNITS + 1,), (MAX_EXACT_UNITS, 1)])

@@ -1,5 +1,6 @@
 """Tests of pruning_core.gates: shapes, modes, frequencies, and θ as a leaf that stays one."""
 
+import contextlib
 import copy
 import io
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.models import lenet_5, lenet_300_100
-from pruning_core.pathwise import IntegratedGates, StraightThrough
+from pruning_core.pathwise import IntegratedGates, Pathwise, StraightThrough
 
 
 def gate_with(*theta: float, estimator: StraightThrough | None = None) -> BernoulliGate:
@@ -226,6 +227,54 @@ def test_an_input_gate_passes_the_selected_features_only() -> None:
     assert torch.equal(gate(inputs), inputs[:, [1, 4]])
     gate.theta = torch.tensor([0.0, 1.0])
     assert torch.equal(gate(inputs), inputs[:, [1, 4]] * torch.tensor([0.0, 1.0]))
+
+
+def test_a_settled_gate_draws_no_more_and_tells_who_loads_it() -> None:
+    gate = gate_with(0.2, 0.5, 0.9).train()
+    gate.settle_()
+    assert gate.theta.tolist() == [0.0, 1.0, 1.0]
+    inputs = torch.rand(50, 3, requires_grad=True)
+    assert torch.equal(gate(inputs), inputs * torch.tensor([0.0, 1.0, 1.0]))
+    assert not gate.took_part
+    gate.keep_(torch.tensor([1, 2]))
+    fresh = BernoulliGate(2).train()
+    fresh.load_state_dict(gate.state_dict())
+    assert fresh.is_settled
+    assert copy.deepcopy(fresh).is_settled
+    fresh.load_state_dict(BernoulliGate(2).state_dict())
+    assert not fresh.is_settled
+
+
+def test_a_gate_notes_passes_that_can_teach_it() -> None:
+    gate = gate_with(0.5, 0.5).train()
+    with torch.no_grad():
+        gate(torch.ones(2, 2))
+    gate.eval()(torch.ones(2, 2))
+    assert not gate.took_part
+    with gate.train().hold(torch.ones(1, 2)):
+        gate(torch.ones(2, 2))
+    assert gate.took_part
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "sampled", "held"])
+@pytest.mark.parametrize(
+    "estimator", [IntegratedGates(), IntegratedGates(draws=2), StraightThrough()]
+)
+def test_activations_keep_their_precision(mode: str, estimator: Pathwise) -> None:
+    gate = BernoulliGate(3, estimator=estimator).train(mode == "train")
+    inputs = torch.ones(4, 3, dtype=torch.bfloat16, requires_grad=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+        if mode == "sampled":
+            stack.enter_context(sampled_gates(gate))
+        if mode == "held":
+            stack.enter_context(gate.hold(torch.rand(4, 3)))
+        outputs = gate(inputs)
+    assert outputs.dtype == torch.bfloat16
+    outputs.sum().backward()
+    if mode == "train":
+        assert gate.theta.grad is not None
+        assert gate.theta.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 5, 1), (5,)])

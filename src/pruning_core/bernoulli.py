@@ -11,48 +11,77 @@ log-likelihood, with the weights and the other gates as they are.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
-from pruning_core.gates import BernoulliGate, named_gates
+from pruning_core.gates import BernoulliGate, named_gates, unwrapped
 from pruning_core.hyperprior import Flattening, HyperPrior
-from pruning_core.pathwise import Estimator, Losses
+from pruning_core.inputs import FirstCall, Inputs
+from pruning_core.pathwise import Estimator, Losses, Pathwise, mean_backward
+from pruning_core.recipe import NEAR_ZERO, WORTH_MARGIN, Recipe
+from pruning_core.theta_optimizer import ThetaOptimizer
 
 UNDECIDED = (0.02, 0.98)
 """A unit is undecided while its θ lies strictly between these."""
 
-_NEAR_ZERO = 0.03
-_WORTH_MARGIN = 0.5
 _EXAMPLES_KEPT = 32
+_LOOKS = 100
+"""Times in a run of known length that :meth:`BernoulliPruner.compact_` looks for dead units."""
+
+Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None
 
 
-class BernoulliPruner:
+class BernoulliPruner(ThetaOptimizer):
     """Learns the θ of every gate of a model, and removes the units that have died.
 
-    It stands beside the optimizer of the weights, like this::
+    It is the optimizer of θ, beside that of the weights::
 
-        pruner = BernoulliPruner(model, log_gamma=20.0, num_examples=60_000)
+        pruner = BernoulliPruner(model, log_gamma=20.0, num_examples=60_000, total_steps=steps)
         for x, y in batches:
             loss = F.cross_entropy(model(x), y) + pruner.penalty()
-            optimizer.zero_grad()
+            optimizer.zero_grad(); pruner.zero_grad()
             loss.backward()
-            optimizer.step()
-            pruner.step()                  # projected step on θ
-        pruner.compact_(optimizer)         # now and then, every epoch say
+            optimizer.step(); pruner.step()     # the pruner's: a projected step on θ
+            pruner.compact_(optimizer)          # dead units leave model and optimizer
 
     The step on θ_i is θ_i ← clip(θ_i − theta_step · ĝ_i / price, 0, 1): ĝ is the running average
     of ∂J/∂θ_i in nats and the price that of the hyper-prior, log γ. So a unit worth nothing
     crosses from 1 to 0 in 1/``theta_step`` steps, whatever log γ, the batch size and N.
 
+    **With** ``total_steps``, the steps of the whole run, it follows the recipe of the recorded
+    runs, see :class:`pruning_core.recipe.Recipe`: the price rises over ``ramp_steps``, the
+    smoothing window grows, and after ``settle_at`` steps θ is rounded. From then on gates draw no
+    more, the penalty is 0, :meth:`step` does nothing and the rest of the run trains what is left;
+    the next :meth:`compact_` removes what is closed. **Without**, price and smoothing stay as they
+    are set, and :meth:`settle_` ends the Bernoulli phase.
+
+    **Which gates move.** Those that took part in a pass in training mode, gradients enabled, since
+    the last step. A gate in a part that evaluates on purpose, or whose θ requires no gradient, is
+    left alone with its averages. If no gate took part, :meth:`step` raises: a forgotten
+    ``model.train()`` would leave the price alone to move θ, to 0.
+
+    **Gradients** of θ are cleared by every step, so ``pruner.zero_grad()`` only matters after
+    passes that no step followed, as when ``GradScaler`` skips one. To accumulate over k batches,
+    call ``((loss + pruner.penalty()) / k).backward()`` for each. One that is not finite moves
+    nothing (``skipped_steps`` counts). With ``GradScaler``, call ``scaler.step(pruner)``: it tells
+    the pruner the scale, which a bare ``pruner.step()`` cannot know.
+
+    **Several processes.** When a process group is initialised, θ's gradient is averaged over its
+    ranks, so that θ and what is removed stay the same on all; every rank runs the same gates and
+    calls :meth:`compact_` at the same steps. Wrap the model in ``DistributedDataParallel`` again
+    whenever units have left: its buckets hold the gradients of before.
+
+    **State.** ``state_dict`` holds steps, prices and steps on θ; θ and its averages are in that of
+    the model. Both resume the trajectory exactly.
+
     Attributes:
-        theta_step: may be changed between steps, as a schedule does.
-        price_scale: in [0, 1], the part of the costs that is charged. Raised from 0 to 1 over the
-            first epochs, it lets the network learn before its units are judged.
+        gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
+        recipe: what ``total_steps`` and the like became.
 
     Args:
         model: contains gates; see :class:`BernoulliGate`.
@@ -61,12 +90,23 @@ class BernoulliPruner:
         num_examples: N, the size of the training set over which the costs are spread.
         theta_step: step on θ, see above.
         smoothing: factor of the running average of the gradient, in [0, 1).
-        estimator: given to every gate, if not None.
-        example_inputs: a few inputs for the analysis behind :meth:`compact_`; by default the
-            first ones the model is called with.
+        estimator: a pathwise one is given to every gate. One that compares several draws is the
+            pruner's own, and needs :meth:`backward`.
+        example_inputs: a few inputs for the analysis behind :meth:`compact_`: a tensor, a tuple of
+            arguments, a dict of keywords, or :class:`Inputs`; by default the first ones the model
+            is called with, unless it is compiled.
+        total_steps: steps of the run.
+        ramp_steps: steps over which the price rises.
+        settle_at: steps after which θ settles, by default 75/90 of ``total_steps``; ``math.inf``
+            leaves it to :meth:`settle_`.
+        look_every: steps between two looks of :meth:`compact_` for dead units; by default a
+            hundredth of ``total_steps``, or none.
 
     Raises:
         ValueError: for a model without gates, an unknown gate name, or a number out of range.
+
+    Warns:
+        UserWarning: if θ settles before a unit that is worth nothing can die.
     """
 
     def __init__(
@@ -78,37 +118,51 @@ class BernoulliPruner:
         theta_step: float = 1 / 1500,
         smoothing: float = 0.99,
         estimator: Estimator | None = None,
-        example_inputs: Tensor | None = None,
+        example_inputs: Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any] | None = None,
+        total_steps: int | None = None,
+        ramp_steps: float = 0,
+        settle_at: float | None = None,
+        look_every: int | None = None,
     ) -> None:
         if num_examples < 1:
             raise ValueError(f"num_examples is {num_examples}; the size of the training set is ≥ 1")
-        if not 0.0 < theta_step <= 1.0:
-            raise ValueError(f"theta_step is {theta_step}; a number in (0, 1] was expected")
-        if not 0.0 <= smoothing < 1.0:
-            raise ValueError(f"smoothing is {smoothing}; a number in [0, 1) was expected")
-        self.model = model
-        self.num_examples = num_examples
-        self.theta_step = theta_step
-        self.price_scale = 1.0
-        self.smoothing = smoothing
-        self.gates = named_gates(model)
-        self.hyper_priors = _by_gate(log_gamma, self.gates)
-        # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
-        self._prices = [max(abs(prior.price), 1.0) for prior in self.hyper_priors.values()]
-        self._example_inputs = example_inputs
-        if example_inputs is None:
-            self._watch_first_call()
-        if estimator is not None:
-            for gate in self.gates.values():
+        if look_every is not None and look_every < 1:
+            raise ValueError(f"look_every is {look_every}; a number of steps, ≥ 1, was expected")
+        self.model = unwrapped(model)
+        gates = named_gates(self.model)
+        self.hyper_priors = _by_gate(log_gamma, gates)
+        pathwise = estimator is None or isinstance(estimator, Pathwise)
+        super().__init__(
+            gates,
+            # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
+            {name: max(abs(prior.price), 1.0) for name, prior in self.hyper_priors.items()},
+            num_examples,
+            theta_step,
+            Recipe.checked(smoothing, ramp_steps, total_steps, settle_at),
+            compares=None if pathwise else estimator,
+        )
+        if isinstance(estimator, Pathwise):
+            for gate in gates.values():
                 gate.estimator = estimator
+        self.look_every = look_every or (total_steps or 0) // _LOOKS
+        self._next_look = 0.0
+        self._example_inputs: Inputs | None = None
+        if example_inputs is None:
+            FirstCall(self.model, self._keep_examples)
+        else:
+            self._example_inputs = Inputs.of(example_inputs)
+        if total_steps is not None and self.recipe.settle_at < math.inf:
+            self.warn_if_short(math.floor(min(self.recipe.settle_at, total_steps)), total_steps)
 
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
-        costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._pairs()]
+        if self.is_settled:
+            return next(iter(self.gates.values())).theta.new_zeros(())
+        costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._unsettled()]
         return self.price_scale * torch.stack(costs).sum() / self.num_examples
 
     def backward(self, losses: Losses, num_examples: int) -> Tensor:
-        """All gradients, by whichever estimator the gates have; for ``(… + penalty()).backward()``.
+        """All gradients, by whichever estimator there is; for ``(… + penalty()).backward()``.
 
         Args:
             losses: evaluates the model on the batch and returns the loss of each example.
@@ -117,27 +171,16 @@ class BernoulliPruner:
         Returns:
             The mean loss in nats per example, without the penalty; a detached scalar.
         """
-        gates = list(self.gates.values())
-        loss = gates[0].estimator.backward(gates, losses, num_examples)
-        slopes = [prior.slope(gate.theta.detach()) for gate, prior in self._pairs()]
-        torch._foreach_add_(self._gradients(), slopes, alpha=self.price_scale / self.num_examples)
+        if self._compares is None or self.is_settled:
+            loss = mean_backward(losses)
+        else:
+            loss = self._compares.backward(list(self.gates.values()), losses, num_examples)
+            self._has_compared = True
+        pairs = [(theta.grad, prior.slope(theta.detach())) for theta, prior in self._learning()]
+        if pairs:
+            gradients, slopes = zip(*pairs, strict=True)
+            torch._foreach_add_(gradients, slopes, alpha=self.price_scale / self.num_examples)
         return loss
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Average the gradient, take a projected step on every θ, and clear the gradient."""
-        gates = list(self.gates.values())
-        thetas = [gate.theta for gate in gates]
-        averages = [gate.gradient_average for gate in gates]
-        torch._foreach_lerp_(averages, self._gradients(), 1 - self.smoothing)
-        scale = -self.theta_step * self.num_examples
-        steps = torch._foreach_mul(averages, [scale / price for price in self._prices])
-        torch._foreach_add_(thetas, steps)
-        torch._foreach_clamp_min_(thetas, 0.0)
-        torch._foreach_clamp_max_(thetas, 1.0)
-        torch._foreach_lerp_([gate.theta_average for gate in gates], thetas, 0.01)
-        for theta in thetas:
-            theta.grad = None
 
     def worth(self) -> dict[str, Tensor]:
         """Running estimate of E[L | ξ_i = 0] − E[L | ξ_i = 1] in nats, by gate; shape (n,)."""
@@ -155,21 +198,32 @@ class BernoulliPruner:
         weight decay only enlarges that region. Training is not that flow: its estimates are noisy,
         and by :class:`IntegratedGates` the weights of a closed unit still learn a little. So what
         the bound κ‖w‖ bounds, the worth of the unit, is measured here: a unit is dead when θ and
-        its slow average are below 0.03 and its measured worth is below half its price.
+        its slow average are below 0.03 and its measured worth is below half its price. Of a gate
+        that has settled, the closed units are dead.
 
         Returns:
             For each gate by its name, bool, shape (n,).
         """
         worth = self.worth()
+        least = {g["name"]: WORTH_MARGIN * self.price_scale * g["price"] for g in self.param_groups}
         return {
-            name: (gate.theta.detach() < _NEAR_ZERO)
-            & (gate.theta_average < _NEAR_ZERO)
-            & (worth[name] < _WORTH_MARGIN * self.price_scale * price)
-            for (name, gate), price in zip(self.gates.items(), self._prices, strict=True)
+            name: ~gate.is_open()
+            if gate.is_settled
+            else (gate.theta.detach() < NEAR_ZERO)
+            & (gate.theta_average < NEAR_ZERO)
+            & (worth[name] < least[name])
+            for name, gate in self.gates.items()
         }
 
-    def compact_(self, optimizer: torch.optim.Optimizer | None = None) -> int:
+    def compact_(self, optimizer: Optimizers = None) -> int:
         """Remove the dead units from the model and the optimizer's state.
+
+        It may be called after every step: with ``total_steps``, or ``look_every``, it looks for
+        dead units only once in so many steps, and returns at once in between. A look asks the
+        device a single time.
+
+        Args:
+            optimizer: of the weights; one, several, or none.
 
         Returns:
             The number of units removed.
@@ -180,20 +234,36 @@ class BernoulliPruner:
         Raises:
             CompactionError: see :func:`pruning_core.compact_`.
         """
+        if self.steps < self._next_look:
+            return 0
+        self._next_look = self.steps + self.look_every
+        if self.is_settled or self.steps >= self.recipe.settle_at:
+            return self.settle_(optimizer)
         return self._remove(self.dead_units(), optimizer)
 
-    def settle_(self, optimizer: torch.optim.Optimizer | None = None) -> int:
+    def settle_(self, optimizer: Optimizers = None) -> int:
         """End the Bernoulli phase: θ is rounded to 0 or 1, and the closed units are removed.
+
+        The gates draw no more from then on.
 
         Returns:
             The number of units removed.
+
+        Warns:
+            UserWarning: without ``total_steps``, if too few steps were taken to remove anything.
         """
         closed = {name: ~gate.is_open() for name, gate in self.gates.items()}
         removed = self._remove(closed, optimizer)
-        with torch.no_grad():
-            for gate in self.gates.values():
-                gate.theta.copy_(gate.is_open().to(gate.theta))
+        self.round_()
+        self._next_look = math.inf
+        if removed == 0 and self.recipe.total_steps is None and self.steps > 0:
+            self.warn_if_short(self.steps, self.steps)
         return removed
+
+    def round_(self) -> None:
+        """Settle the gates without removing anything, which the next :meth:`compact_` does."""
+        super().round_()
+        self._next_look = 0.0
 
     def undecided(self) -> dict[str, int]:
         """Units with 0.02 < θ < 0.98, by gate."""
@@ -203,50 +273,30 @@ class BernoulliPruner:
             for name, gate in self.gates.items()
         }
 
-    def _pairs(self) -> Iterator[tuple[BernoulliGate, HyperPrior]]:
-        return zip(self.gates.values(), self.hyper_priors.values(), strict=True)
+    def _unsettled(self) -> Iterator[tuple[BernoulliGate, HyperPrior]]:
+        for gate, prior in zip(self.gates.values(), self.hyper_priors.values(), strict=True):
+            if not gate.is_settled:
+                yield gate, prior
 
-    def _gradients(self) -> list[Tensor]:
-        gradients = []
-        for name, gate in self.gates.items():
-            if gate.theta.grad is None:
-                raise RuntimeError(
-                    f"θ of gate {name!r} has no gradient; call loss.backward() in training mode, "
-                    "once before every step"
-                )
-            gradients.append(gate.theta.grad)
-        return gradients
+    def _learning(self) -> list[tuple[Tensor, HyperPrior]]:
+        """θ with a gradient."""
+        return [(g.theta, prior) for g, prior in self._unsettled() if g.theta.grad is not None]
 
-    def _remove(self, dead: dict[str, Tensor], optimizer: torch.optim.Optimizer | None) -> int:
-        self._keep_last_units(dead)
-        if not any(bool(mask.any()) for mask in dead.values()):
+    def _remove(self, dead: dict[str, Tensor], optimizer: Optimizers) -> int:
+        if not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
             return 0
+        self.keep_last_units_(dead)
         if self._example_inputs is None:
-            raise RuntimeError("the model has not been called yet; train before compacting")
-        return compact_(self.model, dead, self._example_inputs, optimizer)
-
-    @torch.no_grad()
-    def _keep_last_units(self, dead: dict[str, Tensor]) -> None:
-        for name, mask in dead.items():
-            gate = self.gates[name]
-            if not bool(mask.all()):
-                continue
-            best = int(gate.theta.argmax())
-            warnings.warn(
-                f"the last units of gate {name!r} are about to leave; unit "
-                f"{int(gate.unit_index[best])} is kept. log_gamma is too large for this layer, or "
-                "theta_step too large for the first epochs",
-                stacklevel=4,
+            raise RuntimeError(
+                "the model has not been called yet; train before compacting, or give the pruner "
+                "example_inputs= (where the model is compiled, its calls are not seen)"
             )
-            gate.theta[best] = gate.theta_average[best] = 1.0
-            mask[best] = False
+        removed = compact_(self.model, dead, self._example_inputs, optimizer)
+        self.hold_thetas()
+        return removed
 
-    def _watch_first_call(self) -> None:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            self._example_inputs = inputs[0][:_EXAMPLES_KEPT].detach().clone()
-            handle.remove()
-
-        handle = self.model.register_forward_pre_hook(hook)
+    def _keep_examples(self, inputs: Inputs) -> None:
+        self._example_inputs = inputs.first(_EXAMPLES_KEPT)
 
 
 def _by_gate(

@@ -6,7 +6,8 @@ For fixed weights the expected loss is affine in every θ_i, and its derivative 
 
 Pathwise estimators (:mod:`pruning_core.pathwise`) read it off one ordinary backward pass. Here are
 the others: score functions, which compare losses at several draws of ξ, and the exact sum, which
-enumerates all of them.
+enumerates all of them. They hold every gate at draws of their own, and are therefore given to
+:class:`pruning_core.BernoulliPruner` and used by its ``backward``, not given to a gate.
 """
 
 from __future__ import annotations
@@ -27,17 +28,7 @@ MAX_EXACT_UNITS = 14
 """The exact sum enumerates 2ⁿ masks; beyond this many units it is refused."""
 
 
-class _ScoreFunction(Estimator):
-    """Shared by the estimators that compare the losses of whole draws of the gates."""
-
-    def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
-        raise RuntimeError(
-            f"{type(self).__name__} compares several passes: call pruner.backward(lambda: "
-            "per-example losses, num_examples) in place of loss.backward()"
-        )
-
-
-class Reinforce(_ScoreFunction):
+class Reinforce(Estimator):
     """REINFORCE with the leave-one-out baseline: (L_k − mean of the others) ∂ log p(ξ_k)/∂θ.
 
     Args:
@@ -73,7 +64,7 @@ class Reinforce(_ScoreFunction):
         return all_values.mean()
 
 
-class DisARM(_ScoreFunction):
+class DisARM(Estimator):
     """DisARM: two antithetic draws b and b̃ of every gate, compared where they differ.
 
     ½ (L(b) − L(b̃)) (b_i − b̃_i) / min(θ_i, 1 − θ_i), with b = 1[u < θ], b̃ = 1[1 − u < θ] and u
@@ -100,7 +91,7 @@ class DisARM(_ScoreFunction):
         return torch.stack(values).mean()
 
 
-class ExactSum(_ScoreFunction):
+class ExactSum(Estimator):
     """Σ_ξ p(ξ | θ) L(ξ) over all 2ⁿ masks, the same mask for every example of the batch.
 
     Raises:

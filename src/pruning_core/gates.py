@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from pruning_core.pathwise import Estimator, IntegratedGates, broadcast
+from pruning_core.pathwise import IntegratedGates, Pathwise, broadcast
 
 
 class BernoulliGate(nn.Module):
@@ -24,12 +24,14 @@ class BernoulliGate(nn.Module):
     ``theta`` is a buffer that requires a gradient, not a parameter, so that
     ``torch.optim.Adam(model.parameters())`` trains the weights alone and θ is moved only by the
     projected step of :class:`pruning_core.BernoulliPruner`. It remains the same object wherever
-    the model goes, and float32 at least, in models of half precision too.
+    the model goes, and float32 at least, in models of half precision too. A gate that has settled
+    draws no more: in training mode too it passes exactly the units with θ_i ≥ 1/2.
 
     Args:
         num_units: number of units or filters, n.
         theta: initial probability of every unit, in [0, 1].
-        estimator: how ∂J/∂θ is estimated; :class:`pruning_core.IntegratedGates` by default.
+        estimator: how it draws and ∂J/∂θ is found; :class:`pruning_core.IntegratedGates` by
+            default. Those that compare several draws are given to the pruner.
         dim: dimension of the units: 1 behind convolutions and linear layers, −1 for tokens
             (N, T, n). Dimension 0 is the batch; the multipliers are drawn for each of its entries.
 
@@ -39,19 +41,21 @@ class BernoulliGate(nn.Module):
     Raises:
         ValueError: if ``num_units`` < 1, if ``theta`` is outside [0, 1], if ``dim`` is 0, or when
             the input does not have n entries along ``dim``.
+        TypeError: for an estimator that is not pathwise.
     """
 
     theta: Tensor
     theta_average: Tensor
     gradient_average: Tensor
     unit_index: Tensor
+    settled: Tensor
 
     def __init__(
         self,
         num_units: int,
         *,
         theta: float = 0.9,
-        estimator: Estimator | None = None,
+        estimator: Pathwise | None = None,
         dim: int = 1,
     ) -> None:
         super().__init__()
@@ -68,8 +72,27 @@ class BernoulliGate(nn.Module):
         self.register_buffer("theta_average", torch.full((num_units,), float(theta)))
         self.register_buffer("gradient_average", torch.zeros(num_units))
         self.register_buffer("unit_index", torch.arange(num_units))
+        # A buffer, so that checkpoints tell; and a number of Python, so that no device is asked.
+        self.register_buffer("settled", torch.tensor(False))
+        self.is_settled = False
+        self.took_part = False
         self.sampling = False
         self._held: Tensor | None = None
+
+    @property
+    def estimator(self) -> Pathwise:
+        """How the gate draws in training mode."""
+        return self._estimator
+
+    @estimator.setter
+    def estimator(self, estimator: Pathwise) -> None:
+        if not isinstance(estimator, Pathwise):
+            name = type(estimator).__name__
+            raise TypeError(
+                f"{name} is no estimator that a gate can draw with; if it compares several passes, "
+                f"give it to the pruner: BernoulliPruner(model, …, estimator={name}(…))"
+            )
+        self._estimator = estimator
 
     @property
     def num_units(self) -> int:
@@ -87,9 +110,12 @@ class BernoulliGate(nn.Module):
                 f"the gate has {self.num_units} units, but its input has shape "
                 f"{tuple(inputs.shape)}; {expected} along dimension {self.dim} was expected"
             )
+        learning = self.training and not self.is_settled
+        if learning and torch.is_grad_enabled():
+            self.took_part = True  # BernoulliPruner.step() asks, and takes it back
         if self._held is not None:
             return inputs * broadcast(self._held, inputs, self.dim)
-        if self.training:
+        if learning:
             return self.estimator.multiply(inputs, self.theta, self.dim)
         if self.sampling:
             uniform = torch.rand(inputs.shape[0], self.num_units, device=inputs.device)
@@ -99,6 +125,13 @@ class BernoulliGate(nn.Module):
     def is_open(self) -> Tensor:
         """The units the deterministic network keeps, θ_i ≥ 1/2; shape (n,), bool."""
         return self.theta.detach() >= 0.5
+
+    @torch.no_grad()
+    def settle_(self) -> None:
+        """Round θ to 0 or 1, and draw no more."""
+        self.theta.copy_(self.is_open())
+        self.settled.fill_(True)
+        self.is_settled = True
 
     @contextmanager
     def hold(self, values: Tensor) -> Iterator[None]:
@@ -150,6 +183,14 @@ class BernoulliGate(nn.Module):
         if self.theta is not theta:
             loaded, self._buffers["theta"] = self.theta, theta
             self._put("theta", loaded.detach().clone())
+        if not self.settled.is_meta:
+            self.is_settled = bool(self.settled)
+
+    def _replicate_for_data_parallel(self) -> Self:
+        # DataParallel calls copies of the gate, whose notes are lost.
+        if self.training and torch.is_grad_enabled():
+            self.took_part = True
+        return super()._replicate_for_data_parallel()
 
 
 class InputGate(BernoulliGate):
@@ -171,7 +212,7 @@ class InputGate(BernoulliGate):
     selected: Tensor
 
     def __init__(
-        self, num_features: int, *, theta: float = 0.9, estimator: Estimator | None = None
+        self, num_features: int, *, theta: float = 0.9, estimator: Pathwise | None = None
     ) -> None:
         super().__init__(num_features, theta=theta, estimator=estimator)
         self.num_features = num_features
@@ -208,6 +249,22 @@ def named_gates(model: nn.Module) -> dict[str, BernoulliGate]:
             "may be pruned"
         )
     return gates
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model within those that compile, distribute or average it."""
+    wrappers = (
+        nn.parallel.DistributedDataParallel,
+        nn.DataParallel,
+        torch.optim.swa_utils.AveragedModel,
+    )
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        elif isinstance(model, wrappers):
+            model = model.module
+        else:
+            return model
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """How a gate is drawn, and how one ordinary backward pass finds its ∂L/∂θ: the pathwise estimators.
 
 A gate in training mode multiplies by what its estimator draws. Estimators that compare losses at
-several draws, the score functions, are in :mod:`pruning_core.estimators`.
+several draws, the score functions, are in :mod:`pruning_core.estimators`; they belong to the
+pruner, since no gate can do that alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Losses = Callable[[], Tensor]
 
 
 class Estimator(ABC):
-    """How gates are drawn and how ∂J/∂θ is found. Stateless; one instance may serve all gates."""
+    """How ∂J/∂θ is found. Stateless; one instance may serve all gates."""
 
     unbiased: bool
     """Whether the expectation of the estimate is the exact derivative.
@@ -32,6 +33,25 @@ class Estimator(ABC):
 
     forward_passes: int
     """Evaluations of the model per step."""
+
+    @abstractmethod
+    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
+        """Accumulate the gradients of the mean loss in the weights and in every θ.
+
+        Args:
+            gates: all gates of the model.
+            losses: evaluates the model on the batch; called ``forward_passes`` times.
+            num_examples: N, the length of what ``losses`` returns.
+
+        Returns:
+            The mean loss in nats per example, a detached scalar.
+        """
+
+
+class Pathwise(Estimator):
+    """An estimator that a gate draws with, and that reads ∂L/∂θ off one ordinary backward pass."""
+
+    forward_passes = 1
 
     @abstractmethod
     def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
@@ -46,22 +66,18 @@ class Estimator(ABC):
         """
 
     def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
-        """Accumulate the gradients of the mean loss in the weights and in every θ.
-
-        Args:
-            gates: all gates of the model.
-            losses: evaluates the model on the batch; called ``forward_passes`` times.
-            num_examples: N, the length of what ``losses`` returns.
-
-        Returns:
-            The mean loss in nats per example, a detached scalar.
-        """
-        loss = losses().mean()
-        loss.backward()
-        return loss.detach()
+        """As for every estimator; each gate draws with its own."""
+        return mean_backward(losses)
 
 
-class StraightThrough(Estimator):
+def mean_backward(losses: Losses) -> Tensor:
+    """One ordinary backward pass of the mean loss, which is returned, detached."""
+    loss = losses().mean()
+    loss.backward()
+    return loss.detach()
+
+
+class StraightThrough(Pathwise):
     """∂L/∂ξ_i at the sampled ξ_i: a first-order guess at the difference, and biased by it.
 
     The guess over-values a unit that is off and under-values one that is on wherever the loss is
@@ -69,14 +85,13 @@ class StraightThrough(Estimator):
     """
 
     unbiased = False
-    forward_passes = 1
 
     def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
         values = bernoulli(theta.detach(), inputs.shape[0]) + (theta - theta.detach())
         return inputs * broadcast(values, inputs, dim)
 
 
-class IntegratedGates(Estimator):
+class IntegratedGates(Pathwise):
     """The difference as an integral: L(1) − L(0) = ∫₀¹ ∂L/∂ξ_i |_{ξ_i = t} dt.
 
     A multiplier is, with probability ``fraction``, a uniform t in place of a Bernoulli ξ;
@@ -95,7 +110,6 @@ class IntegratedGates(Estimator):
     """
 
     unbiased = False
-    forward_passes = 1
 
     def __init__(self, fraction: float = 0.25, *, draws: int | None = None) -> None:
         if not 0.0 < fraction <= 1.0:

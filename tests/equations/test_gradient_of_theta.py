@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pruning_core.estimators import DisARM, ExactSum, Reinforce
 from pruning_core.gates import BernoulliGate
-from pruning_core.pathwise import Estimator, IntegratedGates
+from pruning_core.pathwise import Estimator, IntegratedGates, Pathwise
 from pruning_core.theory.one_gate import LogisticGate
 
 THETA = np.array([0.2, 0.55, 0.9])
@@ -49,7 +49,9 @@ def bilinear(xi: Tensor) -> Tensor:
 def draws(estimator: Estimator, theta: list[float], examples: int, seed: int = 0) -> np.ndarray:
     """One estimate for each of many batches, through the gate of the package; (64, 2)."""
     torch.manual_seed(seed)
-    gate = BernoulliGate(len(theta), estimator=estimator)
+    gate = BernoulliGate(len(theta))
+    if isinstance(estimator, Pathwise):
+        gate.estimator = estimator
     gate.theta.data = torch.tensor(theta)
     inputs, found = torch.ones(examples, len(theta), requires_grad=True), []
     for _ in range(64):

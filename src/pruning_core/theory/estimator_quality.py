@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.models import lenet_300_100
-from pruning_core.pathwise import Estimator
+from pruning_core.pathwise import Estimator, Pathwise
 
 Gradient = Callable[[nn.Module, Estimator, Tensor, Tensor], Tensor]
 """Takes model, estimator, images and labels, and returns one estimate of a gradient as a vector."""
@@ -71,7 +71,7 @@ def theta_gradient(
     """One estimate of the gradient of the mean loss in θ, of all gates; shape (n,).
 
     Args:
-        model: with gates, whose estimator is replaced.
+        model: with gates, whose estimator is replaced by a pathwise one.
         estimator: of the gradient.
         images: shape (N, …).
         labels: int64, shape (N,).
@@ -97,7 +97,9 @@ def _backward(
     gates = list(named_gates(model).values())
     model.zero_grad()
     for gate in gates:
-        gate.theta.grad, gate.estimator = None, estimator
+        gate.theta.grad = None
+        if isinstance(estimator, Pathwise):
+            gate.estimator = estimator
     estimator.backward(
         gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
     )
@@ -116,7 +118,7 @@ def quality(
     """Compare draws of an estimator with the exact gradient.
 
     Args:
-        model: with gates, whose estimator is replaced.
+        model: with gates, whose estimator is replaced by a pathwise one.
         estimator: of the gradient.
         images: shape (N, …).
         labels: int64, shape (N,).

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.gates import BernoulliGate
-from pruning_core.pathwise import Estimator
+from pruning_core.pathwise import Pathwise
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LogisticGate:
 
     def descend(
         self,
-        estimator: Estimator,
+        estimator: Pathwise,
         starts: Tensor,
         log_gamma: float,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 class Bernoulli(Dense):
     """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
 
-    θ moves during the first ``settings.bernoulli_epochs``. Over ``settings.ramp_epochs`` the price
-    of a unit rises to log γ. The gradient of θ is averaged over 1/(1 − ``settings.smoothing``)
-    steps at first and later over the last tenth of all steps so far: quick to answer while the
-    network changes, free of noise when the last units decide. Dead units leave after every epoch.
+    θ moves during the first ``settings.bernoulli_epochs``, by the pruner's recipe for a run of
+    known length. Over ``settings.ramp_epochs`` the price of a unit rises to log γ. Dead units leave
+    after every epoch.
     """
 
     gated = True
@@ -72,7 +72,12 @@ class Bernoulli(Dense):
             smoothing=settings.smoothing,
             estimator=ESTIMATORS[settings.estimator](),
             example_inputs=trainer.dataset.train_images[:32],
+            total_steps=settings.epochs * trainer.steps_per_epoch,
+            ramp_steps=settings.ramp_epochs * trainer.steps_per_epoch,
+            settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
+            look_every=1,
         )
+        self.pruner.steps = trainer.step
 
     def is_settled(self, trainer: Trainer) -> bool:
         return "undecided" in trainer.findings
@@ -87,15 +92,6 @@ class Bernoulli(Dense):
         return self.pruner.backward(
             lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
         )
-
-    def before_step(self, trainer: Trainer) -> None:
-        if self.pruner is None:
-            return
-        settings = trainer.settings
-        window = max(1 / (1 - settings.smoothing), trainer.step / 10)
-        self.pruner.smoothing = 1 - 1 / window
-        ramp_steps = settings.ramp_epochs * trainer.steps_per_epoch
-        self.pruner.price_scale = min(1.0, trainer.step / ramp_steps) if ramp_steps else 1.0
 
     def after_step(self, trainer: Trainer) -> None:
         if self.pruner is not None:
