@@ -22,6 +22,7 @@ _POOLS = frozenset(
 _RESHAPES = frozenset(
     {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "contiguous"}
 )
+_PRODUCTS = frozenset({"mul", "multiply"})
 _REDUCTIONS = frozenset({"mean", "sum", "amax"})
 _CALLED = {
     "batch_norm": "a batch norm",
@@ -54,19 +55,28 @@ def follow(start: Value, dim: int, operations: list[Operation]) -> set[Operation
         NotSilentError: if the closed units would not stay silent.
     """
     carried = {start: dim}
+    loud: dict[Value, NotSilentError] = {}
     products = set()
     if start.is_output:
         raise NotSilentError("output of the model")
     for operation in operations:
-        if operation.outputs[0] in carried or not any(v in carried for v in operation.inputs):
-            continue
-        for value, place in _through(operation, carried).items():
-            if value.is_output:
-                raise NotSilentError("output of the model")
-            carried[value] = place
-            if operation.name in ("mul", "multiply"):
+        silent = any(value in carried for value in operation.inputs)
+        noise = next((loud[value] for value in operation.inputs if value in loud), None)
+        elementwise = operation.name in ELEMENTWISE
+        if silent and elementwise and not operation.keeps_zeros:
+            # Not yet the end: in x · sigmoid(x), the other factor is silent.
+            loud[operation.outputs[0]] = NotSilentError(f"shifted by {operation.name}")
+        elif noise is not None and elementwise:
+            loud[operation.outputs[0]] = noise
+        elif noise is not None and not (silent and operation.name in _PRODUCTS):
+            raise noise
+        elif silent:
+            carried |= _through(operation, carried)
+            if operation.name in _PRODUCTS:
                 products.add(operation)
-    if any(not value.readers for value in carried):
+    if any(value.is_output for value in (*carried, *loud)):
+        raise NotSilentError("output of the model")
+    if any(not value.readers for value in (*carried, *loud)):
         raise NotSilentError("read by nothing that can be seen")
     return products
 
@@ -125,9 +135,7 @@ def _through(operation: Operation, carried: dict[Value, int]) -> dict[Value, int
     ]
     if name == "gate":
         raise NotSilentError(f"has the gate {operation.module!r} already")
-    if name in ("mul", "multiply", "div", "truediv"):
-        if name in ("div", "truediv") and not reads_first:
-            raise NotSilentError("divided by")
+    if name in _PRODUCTS or (name in ("div", "truediv") and reads_first):
         value = next(value for value in operation.inputs if value in carried)
         return {output: carried[value] + len(output.shape) - len(value.shape)}
     if name in ("add", "sub"):
@@ -139,11 +147,7 @@ def _through(operation: Operation, carried: dict[Value, int]) -> dict[Value, int
     dim = carried[first]
     if name in LAYERS:
         return _layer(operation, dim)
-    if name in ELEMENTWISE:
-        if not operation.keeps_zeros:
-            raise NotSilentError(f"shifted by {name}")
-        return {output: dim}
-    if name in _POOLS and dim == 1:
+    if name in ELEMENTWISE or (name in _POOLS and dim == 1):
         return {output: dim}
     if name in _RESHAPES:
         return {output: _reshaped(first.shape, output.shape, dim)}

@@ -265,7 +265,7 @@ def _modules(
     last = max(position for position, (_, belongs) in enumerate(chain) if belongs)
     values = [value for value, _ in chain]
     found: dict[str, tuple[int, set[Operation]]] = {}
-    reason = NotSilentError("no module of its own to stand behind")
+    reason = None
     for value in [*values[last:], *reversed(values[:last])]:
         module = next((name for name in value.modules if flow.calls[name] == 1 and name), None)
         if module is None:
@@ -275,11 +275,11 @@ def _modules(
             for product in products & multiplied.keys():
                 raise NotSilentError(f"multiplied by the gated units of {multiplied[product]!r}")
         except NotSilentError as error:
-            reason = reason if found or value is not values[last] else error
+            reason = reason or error
             continue
         found[module] = (1 if dim == 1 else -1, products)
     if not found:
-        raise reason
+        raise reason or NotSilentError("no module of its own to stand behind")
     return found
 
 
