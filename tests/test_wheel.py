@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from packaging.utils import canonicalize_name
 from pruning_core.experiments.data import FILES
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 UV = Path(sys.executable).with_name("uv")
 
 pytestmark = pytest.mark.slow
@@ -21,17 +23,17 @@ pytestmark = pytest.mark.slow
 
 def required(*extras: str) -> set[str]:
     """The distributions that the package needs with these extras, to the last of them."""
+    wanted = [*PROJECT["dependencies"]]
+    for extra in extras:
+        wanted += PROJECT["optional-dependencies"][extra]
     names: set[str] = set()
-    wanted = [("pruning-core", set(extras))]
     while wanted:
-        name, chosen = wanted.pop()
-        for line in distribution(name).requires or []:
-            need = Requirement(line)
-            environments = [{"extra": extra} for extra in ("", *chosen)]
-            needed = need.marker is None or any(map(need.marker.evaluate, environments))
-            if needed and canonicalize_name(need.name) not in names:
-                names.add(canonicalize_name(need.name))
-                wanted.append((need.name, need.extras))
+        need = Requirement(wanted.pop())
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        if canonicalize_name(need.name) not in names:
+            names.add(canonicalize_name(need.name))
+            wanted += distribution(need.name).requires or []
     return names
 
 
