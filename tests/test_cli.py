@@ -1,10 +1,14 @@
 """Tests of pruning_core.cli: real runs, the files they leave, and errors of one line."""
 
 import json
+import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import torch
 from pruning_core import __version__
 from pruning_core.cli import _parser, _settings, main
 from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
+from pruning_core.experiments.data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.studies.declaration import Run, load_study
 from pruning_core.studies.ledger import load_claims
@@ -43,6 +48,7 @@ SUMMARY = {
     "seconds": float,
     "seconds_per_epoch": list,
     "device": str,
+    "threads": int,
     "versions": dict,
 }
 FILES = {CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, "model.safetensors", "model.json"}
@@ -114,7 +120,7 @@ def test_the_summary_has_every_entry(
     assert all(type(units) is int for units in summary["architecture"])
     assert len(summary["seconds_per_epoch"]) == summary["epochs"] == 2
     assert summary["macs_dense"] == 266_610
-    assert summary["device"] == "cpu"
+    assert (summary["device"], summary["threads"]) == ("cpu", 1)
     assert torch.__version__.startswith(summary["versions"]["torch"])
     assert len(json.loads((finished[0] / TRAJECTORY_FILE).read_text())) == 2
 
@@ -196,7 +202,14 @@ BAD = {
     "no model": (["train"], "MODEL"),
     "no command": ([], "COMMAND"),
     "unknown command": (["prune"], "prune"),
-    "unknown flag": (["train", "lenet-5", "--gama", "3"], "--gama"),
+    "unknown flag": (
+        ["train", "lenet-5", "--gama", "3"],
+        "pruning-core train: unrecognized arguments: --gama 3; see pruning-core train --help",
+    ),
+    "no threads": (["train", "lenet-5", "--threads", "0"], "threads is 0; expected 1 to"),
+    "threads without cores": (["train", "lenet-5", "--threads", "9999"], "one a core"),
+    "a name that is too long": (["train", "lenet-5", "--out", "n" * 256], "File name too long"),
+    "a path that is too long": (["train", "lenet-5", "--out", "d/" * 2500], "File name too long"),
     "unknown model": (["train", "lenet-7"], "unknown model 'lenet-7'; expected one of"),
     "unknown method": (["train", "lenet-5", "--method", "magic"], "unknown method 'magic'"),
     "unknown data set": (["train", "lenet-5", "--dataset", "cifar"], "unknown data set 'cifar'"),
@@ -305,6 +318,11 @@ def test_a_diverging_run_is_an_error_of_one_line(
     assert_refused(code, capsys, "in epoch 1; lower --learning-rate (now 1e+30)")
 
 
+def summary(**changes: object) -> bytes:
+    good = {"test_error_percent": 5.0, "split": "test", "dataset": "mnist-6000"}
+    return json.dumps(good | changes).encode()
+
+
 DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "no summary": (SUMMARY_FILE, None, "summary.json: No such file"),
     "an empty summary": (SUMMARY_FILE, b"", "summary.json is damaged"),
@@ -314,6 +332,21 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "no weights": ("model.safetensors", None, "model.safetensors: No such file"),
     "damaged weights": ("model.safetensors", b"garbage", "damaged model files"),
     "a damaged description": ("model.json", b"{", "damaged model files"),
+    **{
+        f"a summary whose {key} is {value[:9]}": (
+            SUMMARY_FILE,
+            summary(**{key: json.loads(value)}),
+            f"summary.json is damaged ({key} is ",
+        )
+        for key, values in {
+            "test_error_percent": ("null", "[1]", '"1.5"', "true", "NaN", "1e999", "-1"),
+            "split": ("null", '"train"', '["test"]'),
+            "dataset": ("null", '["mnist"]', "3"),
+        }.items()
+        for value in values
+    },
+    "a deep summary": (SUMMARY_FILE, b"[" * 100_000, "summary.json is damaged"),
+    "a large summary": (SUMMARY_FILE, bytes(10_000_001), "10000001 bytes, but 10000000 at most"),
 }
 
 
@@ -328,6 +361,47 @@ def test_evaluate_names_what_is_damaged_in_one_line(
         (copy / name).write_bytes(content)
     code = call("evaluate", copy, "--data", mnist_folder, "--device", "cpu")
     assert_refused(code, capsys, message)
+
+
+def test_evaluate_does_not_wait_for_a_pipe(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / SUMMARY_FILE).unlink()
+    os.mkfifo(copy / SUMMARY_FILE)
+    assert_refused(call("evaluate", copy), capsys, "summary.json: Not a regular file")
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "message"),
+    [
+        (32, 10, "reads images of shape (1, 28, 28), but {} has (1, 32, 32); name the folder"),
+        (14, 10, "reads images of shape (1, 28, 28), but {} has (1, 14, 14); name the folder"),
+        (28, 12, "tells 10 classes apart, but {} has 12; name the folder"),
+    ],
+)
+def test_evaluate_refuses_what_the_network_was_not_made_for(
+    side: int,
+    classes: int,
+    message: str,
+    copy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "data"
+    write_idx(data, side, classes)
+    code = call("evaluate", copy, "--data", data, "--device", "cpu")
+    assert_refused(code, capsys, message.format(data))
+
+
+def write_idx(folder: Path, side: int = 28, classes: int = 10) -> None:
+    """A data set of 120 training and 60 test images of noise."""
+    folder.mkdir()
+    draw = random.Random(0)
+    for images, labels, count in (
+        (TRAIN_IMAGES, TRAIN_LABELS, 120),
+        (TEST_IMAGES, TEST_LABELS, 60),
+    ):
+        pixels, digits = draw.randbytes(count * side**2), (n % classes for n in range(count))
+        (folder / images).write_bytes(struct.pack(">4I", 2051, count, side, side) + pixels)
+        (folder / labels).write_bytes(struct.pack(">2I", 2049, count) + bytes(digits))
 
 
 def test_evaluate_needs_a_folder_that_exists(
@@ -347,6 +421,123 @@ def test_an_interrupted_run_says_how_to_go_on(
     monkeypatch.setattr("pruning_core.experiments.data.load", lambda *_, **__: None)
     assert call("train", "lenet-5", "--device", "cpu") == 130
     assert "--resume continues it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate", "."], ["ledger", "--root", str(ROOT)]])
+def test_what_cannot_be_resumed_does_not_say_so(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pruning_core.cli._recorded", interrupt)
+    monkeypatch.setattr("pruning_core.studies.ledger.decided", interrupt)
+    assert call(*command) == 130
+    assert capsys.readouterr().err == "pruning-core: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "a/b"), "a/b: No space left on device; --resume"),
+        (OSError(28, "No space left on device"), "the standard output: No space left on device"),
+        (OSError("no peer"), "no peer"),
+        (MemoryError(), "there is not enough memory for that; --resume continues it"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "not enough memory"),
+        (ValueError("one\ntwo"), "one two"),
+    ],
+)
+def test_what_goes_wrong_in_the_middle_is_an_error_of_one_line(
+    error: Exception,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("pruning_core.experiments.data.load", fail)
+    assert_refused(call("train", "lenet-5", "--device", "cpu"), capsys, message)
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pruning_core.experiments.data.load", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        call("train", "lenet-5", "--device", "cpu")
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_one_line_without_the_place_in_our_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(*_: Any, **__: Any) -> None:
+        warnings.warn("a layer\nis about to leave", stacklevel=1)
+        raise ValueError("the end")
+
+    monkeypatch.setattr("pruning_core.experiments.data.load", warn)
+    call("train", "lenet-5", "--device", "cpu")
+    warned, _ = capsys.readouterr().err.splitlines()
+    assert warned == "pruning-core: warning: a layer is about to leave"
+
+
+def in_shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program, as $PROGRAM, in a shell, with these variables too."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env=os.environ | {"PROGRAM": str(PROGRAM)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TRAIN = '"$PROGRAM" train lenet-300-100 --method dense --batch-size 20 --device cpu --data data'
+
+
+def test_a_full_disk_is_told_with_the_file_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_idx(tmp_path / "data")
+    train = f"{TRAIN} --epochs 2 --out run"
+    done = in_shell(f"ulimit -f 1000; {train}", tmp_path)
+    message = "run/checkpoint.pt: File too large; --resume continues it"
+    assert_refused(done.returncode, (done.stdout, done.stderr), message)
+    assert list((tmp_path / "run").iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    assert call(*train.split()[1:], "--resume") == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    assert capsys.readouterr().err == ""
+
+
+def test_neither_a_closed_stream_nor_letters_without_a_code_end_a_run(tmp_path: Path) -> None:
+    write_idx(tmp_path / "data")
+    done = in_shell(f"{TRAIN} --epochs 1 --out γ-ünï 2>&-", tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "written to ?-?n?"
+    assert {path.name for path in (tmp_path / "γ-ünï").iterdir()} == FILES
+
+
+def test_help_can_be_printed_without_greek_letters(tmp_path: Path) -> None:
+    done = in_shell('"$PROGRAM" train --help', tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--log-gamma" in done.stdout
+
+
+def test_an_output_without_room_is_an_error_of_one_line(tmp_path: Path) -> None:
+    done = in_shell('"$PROGRAM" --help > /dev/full', tmp_path, PYTHONUNBUFFERED="")
+    message = "the standard output: No space left on device"
+    assert_refused(done.returncode, ("", done.stderr), message)
+    assert in_shell('"$PROGRAM" train lenet-7 2> /dev/full', tmp_path).returncode == 2
+
+
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pruning_core", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{__version__}\n"
 
 
 def test_cuda_is_refused_where_there_is_none(

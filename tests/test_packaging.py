@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import pruning_core
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 DIRECT = [
@@ -109,10 +111,28 @@ def test_without_cuda_only_the_cuda_libraries_are_left_out() -> None:
 
 def test_continuous_integration_runs_the_documented_command() -> None:
     assert text(".ci/run").rstrip().endswith("exec make test")
-    steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    jobs = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == [".ci/run"]
     for command in ("make book", "make test"):
         assert f"\n{command} " in text("README.md")
+
+
+def test_every_python_that_is_said_to_do_is_tested() -> None:
+    said = {
+        line.rpartition(" ")[2]
+        for line in PROJECT["classifiers"]
+        if re.fullmatch(r"Programming Language :: Python :: 3\.\d+", line)
+    }
+    jobs = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]
+    tested = set(jobs["versions"]["strategy"]["matrix"]["python"])
+    for step in jobs["test"]["steps"]:
+        tested |= {step.get("with", {}).get("python-version")} - {None}
+    assert tested == said
+    assert f">={min(said, key=lambda number: int(number[2:]))}" == PROJECT["requires-python"]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert pruning_core.__version__ == PROJECT["version"]
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
-            options = _parser().parse_args(arguments)
+            options = _parsed(arguments)
             goes_on = getattr(options, "goes_on", "")
             code = options.run(options)
         sys.stdout.flush()
@@ -68,6 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(message)
         return 2
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return _parser().parse_args(arguments)
+    except SystemExit:
+        sys.stdout.flush()  # the help, which may not have found room
+        raise
 
 
 class _Parser(argparse.ArgumentParser):
