@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.coupling import CompactionError, Coupling, Removal, check_masks
-from pruning_core.gates import InputGate, named_gates
+from pruning_core.gates import InputGate, named_gates, unwrapped
 from pruning_core.inputs import Inputs
 from pruning_core.optimizer_states import Shrinking, check_states, shrink_states_
 from pruning_core.rehearsal import Rehearsal, copied, untouched
@@ -61,13 +61,13 @@ def compact_(
             run or computes something else, or a layer or an optimizer state is of a kind that
             cannot be sliced. Nothing has then changed.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     check_masks(named_gates(model), dead)
     if not any(bool(mask.any()) for mask in dead.values()):
         return 0
     inputs = Inputs.of(example_inputs).first(_EXAMPLES)
     optimizers = _listed(optimizer)
-    copies = [_unwrapped(copy) for copy in copies]
+    copies = [unwrapped(copy) for copy in copies]
     with untouched(model):
         twin = copied(model)
         removal = Coupling(twin, inputs).removal(dead)
@@ -151,21 +151,3 @@ def _listed(
     if optimizer is None:
         return []
     return [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model within those that compile, distribute or average it."""
-    while True:
-        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        elif isinstance(
-            model,
-            (
-                nn.parallel.DistributedDataParallel,
-                nn.DataParallel,
-                torch.optim.swa_utils.AveragedModel,
-            ),
-        ):
-            model = model.module
-        else:
-            return model

@@ -19,7 +19,7 @@ from torch.nn.utils import prune
 
 from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
 from pruning_core.files import read_regular, write_atomically
-from pruning_core.gates import BernoulliGate, InputGate
+from pruning_core.gates import BernoulliGate, InputGate, unwrapped
 from pruning_core.insertion import Gated
 from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
 
@@ -46,7 +46,7 @@ def export(model: nn.Module) -> nn.Module:
         ValueError: naming the gate, if a θ lies between 0 and 1: end the Bernoulli phase with
             :meth:`BernoulliPruner.settle_` first; naming the layers, if weights have masks.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     masked = sorted(name for name, m in model.named_modules() if _has_mask(m))
     if masked:
         raise ValueError(
@@ -62,7 +62,7 @@ def remove_gates_(model: nn.Module) -> nn.Module:
     Returns:
         The model, without its wrapping of compilation or data parallelism.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     for name, gate in model.named_modules():
         if isinstance(gate, BernoulliGate):
             unsettled = int(((gate.theta > 0) & (gate.theta < 1)).sum())
@@ -191,16 +191,6 @@ def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
         if isinstance(module, BernoulliGate):
             module.to_empty(device="cpu")
     return model
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif "_orig_mod" in model._modules:  # of torch.compile
-            model = model.get_submodule("_orig_mod")
-        else:
-            return model
 
 
 def _has_mask(module: nn.Module) -> bool:
