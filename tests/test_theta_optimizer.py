@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pruning_core import _projected
 from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.checkpoints import load_checkpoint, save_checkpoint
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.pathwise import Pathwise, StraightThrough, broadcast
 
@@ -365,6 +366,51 @@ def test_a_run_goes_on_from_the_states_of_model_and_pruner_to_the_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(memory(model), memory(other), strict=True))
     assert resumed.param_groups[0]["params"][0] is next(iter(named_gates(other).values())).theta
     assert (resumed.smoothing, resumed.price_scale) == (pruner.smoothing, pruner.price_scale)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_run_goes_on_after_units_have_left(settled: bool, tmp_path: Path) -> None:
+    """From one file, in a fresh network of the first sizes."""
+
+    def fresh() -> tuple[nn.Module, torch.optim.Optimizer, BernoulliPruner]:
+        model = network()
+        pruner = BernoulliPruner(
+            model, 5.0, 500, theta_step=1 / 60, total_steps=600, example_inputs=batch()[0]
+        )
+        return model, torch.optim.Adam(model.parameters(), 1e-2), pruner
+
+    def steps(model: nn.Module, optimizer: torch.optim.Optimizer, pruner: BernoulliPruner) -> None:
+        for step in range(20):
+            inputs, labels = batch(seed=step)
+            (F.cross_entropy(model(inputs), labels) + pruner.penalty()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            pruner.step()
+
+    run = fresh()
+    model, optimizer, pruner = run
+    steps(*run)
+    for gate in pruner.gates.values():
+        gate.theta.data[:3] = gate.theta_average[:3] = 0.0
+        gate.gradient_average[:3] = 5.0 / 500
+    if settled:
+        pruner.settle_(optimizer)
+    else:
+        assert pruner.compact_(optimizer) == 6
+    steps(*run)
+    save_checkpoint(tmp_path / "run.safetensors", *run)
+    steps(*run)
+
+    other = fresh()
+    load_checkpoint(tmp_path / "run.safetensors", *other)
+    assert other[2].is_settled == settled
+    steps(*other)
+    pairs = [*zip(memory(model), memory(other[0]), strict=True)]
+    pairs += [*zip(model.state_dict().values(), other[0].state_dict().values(), strict=True)]
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert [gate.num_units for gate in other[2].gates.values()] == [5, 5]
+    held = [group["params"][0] for group in other[2].param_groups]
+    assert all(a is gate.theta for a, gate in zip(held, other[2].gates.values(), strict=True))
 
 
 def test_a_state_of_other_prices_is_refused() -> None:
