@@ -12,7 +12,8 @@ import torch
 
 from pruning_core.experiments.callbacks import CHECKPOINT_FILE, Callback, Checkpoint
 from pruning_core.experiments.data import Dataset
-from pruning_core.experiments.loop import CHECKPOINT_FORMAT, Trainer, TrainingError
+from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.run import CHECKPOINT_FORMAT, TrainingError
 from pruning_core.experiments.settings import Settings
 from pruning_core.export import save_model
 from pruning_core.files import make_writable, write_atomically
@@ -63,8 +64,7 @@ def train(
         ) from error
     model = trainer.fit()
     summary = trainer.summary()
-    options = {**settings.model_options(), "num_classes": dataset.num_classes}
-    save_model(model, directory, name=settings.model, **options)
+    save_model(model, directory, name=settings.model, **trainer.model_options())
     write_atomically(directory / TRAJECTORY_FILE, json.dumps(trainer.trajectory).encode())
     write_atomically(directory / SUMMARY_FILE, json.dumps(summary, indent=2).encode())
     return summary
