@@ -31,15 +31,15 @@ from torchvision import datasets, transforms
 
 from pruning_core.experiments.data import FILES, Dataset, load
 from pruning_core.experiments.loop import Trainer
-from pruning_core.experiments.methods import Dense
+from pruning_core.experiments.methods import Method
 from pruning_core.experiments.provenance import device_name, versions
+from pruning_core.experiments.run import Run
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import load_model
 from pruning_core.metrics import count_weights
-from pruning_core.models import lenet_300_100
+from pruning_core.models import MODELS, lenet_300_100
 
 ROOT = Path(__file__).parents[1]
-LENETS = ("lenet-300-100", "lenet-5")
 Tasks = Mapping[str, Callable[[], object]]
 
 
@@ -113,8 +113,8 @@ def table(data: Dataset, scale: Scale, *, whole: bool = False) -> Iterator[dict[
     yield from compare("a step of LeNet-300-100", gates(data, steps), rounds, device)
     yield from compare("a step, hidden gates", estimators(data, steps), rounds, device)
     yield from compare("a step, 8 gates in all", exact_sum(data, steps), rounds, device)
-    for model in LENETS:
-        number = steps if model == LENETS[0] else max(1, steps // 10)
+    for model in MODELS:
+        number = steps if model == "lenet-300-100" else max(1, steps // 10)
         yield from compare(f"a step of {model}, SGD", halo(model, data, number), rounds, device)
     for size in (1, 256):
         yield from compare(f"inference, {size} at a time", inference(data, size), rounds, device)
@@ -191,7 +191,7 @@ def from_memory(data: Dataset, steps: int, folder: Path) -> Tasks:
         for images, labels in islice(loader, steps):
             trainer.optimizer.zero_grad()
             images, labels = images.to(trainer.device), labels.to(trainer.device)
-            trainer.method.backward(trainer.model, images, labels)
+            trainer.method.backward(trainer, images, labels)
             trainer.optimizer.step()
 
     return {"tensors": training(settings, data, steps), "torchvision's DataLoader": with_loader}
@@ -240,17 +240,15 @@ def halo(model: str, data: Dataset, steps: int) -> Tasks:
     }
 
 
-class NaiveHalo(Dense):
+class NaiveHalo(Method):
     """The penalty as one writes it down, for autograd to differentiate."""
 
-    def start(self, trainer: Trainer) -> None:
-        self.pairs = [(w, nn.Parameter(torch.ones_like(w))) for w in trainer.model.parameters()]
+    def start(self, run: Run) -> None:
+        self.pairs = [(w, nn.Parameter(torch.ones_like(w))) for w in run.model.parameters()]
+        run.auxiliary = [coefficient for _, coefficient in self.pairs]
 
-    def parameters(self) -> list[nn.Parameter]:
-        return [coefficient for _, coefficient in self.pairs]
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(model(images), labels)
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        loss = F.cross_entropy(run.model(images), labels)
         for weight, coefficient in self.pairs:
             loss = loss + 2e-5 * (weight.abs() / coefficient**2).sum()
             loss = loss + 5e-5 * coefficient.abs().sum()
@@ -259,7 +257,7 @@ class NaiveHalo(Dense):
 
 
 def training(
-    settings: Settings, data: Dataset, steps: int, method: type[Dense] | None = None
+    settings: Settings, data: Dataset, steps: int, method: type[Method] | None = None
 ) -> Callable[[], None]:
     """So many steps of a network that has not been trained; nothing is removed."""
     trainer = Trainer(settings, data)
@@ -275,7 +273,7 @@ def training(
         for index in torch.randperm(number, device=images.device).split(settings.batch_size):
             trainer.optimizer.zero_grad()
             trainer.method.backward(
-                trainer.model, images.index_select(0, index), labels.index_select(0, index)
+                trainer, images.index_select(0, index), labels.index_select(0, index)
             )
             trainer.optimizer.step()
             trainer.method.after_step(trainer)

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from pruning_core import __version__
-from pruning_core.cli import _parser, _settings, main
+from pruning_core.cli import _parser, main
 from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from pruning_core.experiments.flags import from_flags
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.studies.declaration import Run, load_study
 from pruning_core.studies.ledger import load_claims
@@ -214,21 +215,37 @@ BAD = {
     "unknown method": (["train", "lenet-5", "--method", "magic"], "unknown method 'magic'"),
     "unknown data set": (["train", "lenet-5", "--dataset", "cifar"], "unknown data set 'cifar'"),
     "unknown split": (["train", "lenet-5", "--split", "train"], "invalid choice: 'train'"),
-    "unknown schedule": (["train", "lenet-5", "--schedule", "up"], "unknown schedule 'up'"),
+    "unknown optimizer": (["train", "lenet-5", "--optimizer", "up"], "unknown optimizer 'up'"),
     "unknown estimator": (["train", "lenet-5", "--estimator", "arm"], "unknown estimator 'arm'"),
     "unknown device": (["train", "lenet-5", "--device", "tpu"], "invalid choice: 'tpu'"),
     "no data": (["train", "lenet-5", "--data", "nowhere"], "nowhere: not a folder"),
     "gamma of one": (["train", "lenet-5", "--log-gamma", "0"], "γ > 1"),
     "gamma below one": (["train", "lenet-5", "--log-gamma", "-3"], "γ > 1"),
-    "gamma not a number": (["train", "lenet-5", "--log-gamma", "a,b"], "'a,b' is not a number"),
+    "gamma not a number": (["train", "lenet-5", "--log-gamma", "a,b"], "'a' is not a number"),
     "one gamma below one": (["train", "lenet-5", "--log-gamma", "3,0,3"], "γ > 1"),
     "too few gammas": (
         ["train", "lenet-5", "--log-gamma", "3,4"],
         "log_gamma has 2 values; one, or one for each of the gates gate1, gate2, ",
     ),
+    "gamma beyond float32": (["train", "lenet-5", "--log-gamma", "1e39"], "log_gamma is (1e+39,)"),
+    "xi beyond float32": (
+        ["train", "lenet-5", "--method", "halo", "--xi", "1e308"],
+        "xi is 1e+308; expected a finite number above 0, at most 1e+30",
+    ),
+    "lambda beyond float32": (
+        ["train", "lenet-5", "--method", "sws", "--initial-coefficient", "1e308"],
+        "initial_coefficient is 1e+308",
+    ),
+    "a fixed prior beyond floats": (
+        ["train", "lenet-5", "--hyper-prior", "fixed", "--log-gamma", "710"],
+        "at most 709 nats",
+    ),
+    "layers beyond reason": (["train", "lenet-300-100", "--hidden", "200000,200000"], "65536"),
+    "batches beyond reason": (["train", "lenet-5", "--batch-size", "1" + 20 * "0"], "batch_size"),
+    "one layer too few": (["train", "lenet-5", "--hidden", "3,4"], "expected 3 sizes for lenet-5"),
     "negative lambda": (["train", "lenet-5", "--weight-decay", "-0.1"], "weight_decay is -0.1"),
-    "zero epochs": (["train", "lenet-5", "--epochs", "0"], "epochs is 0; expected at least 1"),
-    "half an epoch": (["train", "lenet-5", "--epochs", "0.5"], "invalid int value: '0.5'"),
+    "zero epochs": (["train", "lenet-5", "--epochs", "0"], "epochs is 0; expected a whole number"),
+    "half an epoch": (["train", "lenet-5", "--epochs", "0.5"], "'0.5' is not a whole number"),
     "empty batches": (["train", "lenet-5", "--batch-size", "0"], "batch_size is 0"),
     "standing still": (["train", "lenet-5", "--learning-rate", "0"], "learning_rate is 0.0"),
     "a leap of theta": (["train", "lenet-5", "--theta-step", "2"], "theta_step is 2.0"),
@@ -567,13 +584,13 @@ def test_help_names_the_operating_points_and_what_was_asked_of_them(
 
 def key_of(command: str) -> str:
     """Of the run that a command starts."""
-    return Run("", _settings(_parser().parse_args(command.split()))).key
+    return Run("", from_flags(_parser().parse_args(command.split()))).key
 
 
 @pytest.mark.parametrize("flag", ["1/650", f"{1 / 650!r}"])
 def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
     options = _parser().parse_args(["train", "lenet-5", "--theta-step", flag])
-    assert _settings(options).theta_step == 1 / 650
+    assert from_flags(options).theta_step == 1 / 650
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -243,3 +243,12 @@ def test_theta_rests_where_cost_less_worth_is_smallest(prior: HyperPrior, worth:
     theta = torch.linspace(0, 1, 100_001, dtype=torch.float64)
     best = float(theta[(prior.cost(theta) - worth * theta).argmin()])
     assert float(resting_theta(prior, double(worth))) == pytest.approx(best, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["fixed", "beta"])
+def test_a_price_beyond_the_numbers_is_named(name: str) -> None:
+    assert HYPER_PRIORS[name](709.0).price == pytest.approx(709.0)
+    for price in (710.0, 1e3, 1e30):
+        with pytest.raises(ValueError, match=f"at most 709 nats were expected .* {name}"):
+            HYPER_PRIORS[name](price)
+    assert HYPER_PRIORS["flattening"](1e3).price == pytest.approx(1e3)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
-from pruning_core.metrics import weighted_layers
+from pruning_core.metrics import architecture, count_macs, count_weights, weighted_layers
 from pruning_core.models import (
     INITIALISATIONS,
     MODELS,
@@ -71,6 +71,36 @@ def test_open_gates_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_the_number_of_classes_is_that_of_the_data(name: str) -> None:
     assert build_model(name, num_classes=7)(IMAGES).shape == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("lenet-300-100", ()),
+        ("lenet-300-100", (7, 5)),
+        ("lenet-5", ()),
+        ("lenet-5", (3, 4, 9)),
+    ],
+)
+@pytest.mark.parametrize("num_classes", [10, 7])
+def test_what_is_known_of_a_model_is_what_is_counted_of_it(
+    name: str, hidden: tuple[int, ...], num_classes: int
+) -> None:
+    known = MODELS[name]
+    options = known.options(hidden or known.hidden)
+    model = known.build(gated=False, num_classes=num_classes, **options)
+    units, example = known.dense(hidden), torch.zeros(1, *known.image)
+    assert list(units) == architecture(model)
+    assert len(known.units) == len(units)
+    assert known.count_weights(units, num_classes) == count_weights(model)
+    assert known.count_macs(units, num_classes) == count_macs(model, example)
+    without_biases = known.count_macs(units, num_classes) - known.count_products(units, num_classes)
+    for layer in weighted_layers(model):
+        layer.register_parameter("bias", None)
+    assert known.count_products(units, num_classes) == count_macs(model, example)
+    assert without_biases > 0
+    gated = known.build(**{known.gate_option: True})
+    assert len(named_gates(gated)) == len(named_gates(known.build())) + 1
 
 
 def test_a_gate_behind_the_pooling_acts_as_one_before_it() -> None:

@@ -15,7 +15,7 @@ from filelock import FileLock
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from pruning_core.experiments.data import Dataset
-from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.run import Run, TrainingError
 from pruning_core.experiments.runs import LOCK_FILE, RUN_FILES, SUMMARY_FILE, train
 from pruning_core.experiments.settings import Settings
 
@@ -37,8 +37,8 @@ def tiny(small_mnist: Dataset) -> Dataset:
 class Stop(Callback):
     """Ends the run after its first epoch's checkpoint."""
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        if trainer.epoch == 1:
+    def on_step_end(self, run: Run) -> None:
+        if run.epoch == 1:
             raise KeyboardInterrupt
 
 
@@ -108,9 +108,9 @@ class TrainTwice(Callback):
         self.folder = folder
         self.messages: list[str] = []
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, run: Run) -> None:
         with pytest.raises(TrainingError) as caught:
-            train(SHORT, trainer.dataset, self.folder, resume=True)
+            train(SHORT, run.dataset, self.folder, resume=True)
         self.messages.append(str(caught.value))
 
 
@@ -242,11 +242,11 @@ class FillTheDisk(Callback):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, run: Run) -> None:
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        if trainer.epoch == 1:
+        if run.epoch == 1:
             self.monkeypatch.setattr(os, "fsync", full)
 
 

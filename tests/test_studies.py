@@ -2,6 +2,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core.cli import _parser, _settings, main
+from pruning_core.cli import _parser, main
+from pruning_core.experiments.flags import from_flags
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.studies.declaration import Run, StudyError, load_study, names
 from pruning_core.studies.execution import run_study, unfinished
@@ -124,8 +126,8 @@ def test_the_command_of_a_run_trains_the_same_run() -> None:
     runs = [run for study in studies for run in study.runs]
     runs.append(Run("", recommended("lenet-5", epochs=7, log_gamma=(1.0, 2.0, 3.5)), "kmnist"))
     for run in runs:
-        options = _parser().parse_args(run.command.split()[1:])
-        again = Run("", _settings(options), options.dataset or "mnist", options.split)
+        options = _parser().parse_args(shlex.split(run.command)[1:])
+        again = Run("", from_flags(options), options.dataset or "mnist", options.split)
         assert again.key == run.key, run.command
 
 
@@ -161,6 +163,29 @@ def test_the_record_is_small_enough_to_keep() -> None:
         (('"1/650"', '"a few"'), "a few"),
         (("seeds = 2", 'seeds = 2\nsplit = "train"'), "split is 'train'; validation or test"),
         (('title = "A trial"', "title = "), "cannot be read"),
+        (("epochs = 4", "epochs = 3.5"), r"epochs is 3.5; expected a whole number"),
+        (("epochs = 4", "epochs = true"), r"epochs is True; expected a whole number"),
+        (("epochs = 4", "hidden = [30.0, 10.0]"), r"hidden is \[30.0, 10.0\]; expected"),
+        (
+            ('"1/650"', '"1/0"'),
+            "theta_step is '1/0'; expected a number in .0, 1., or a",
+        ),
+        (
+            ('method = "halo"', 'method = "halo"\nproximal = "no"'),
+            "proximal is 'no'; expected",
+        ),
+        (('method = "halo"', "method = 3"), "unknown method 3; expected one of bernoulli"),
+        (('"{data}"', "3"), "dataset is 3; a name, or a folder as text, was expected"),
+        (("seeds = 2", "seeds = true"), "seeds is True; a number of runs"),
+        (
+            ('[points.bernoulli]\nmethod = "bernoulli"', "[points]\nbernoulli = 3\n[points.lasso]"),
+            "bernoulli is 3; a table was expected",
+        ),
+        (
+            ('method = "halo"', 'method = "halo"\ngrid = {xi = []}'),
+            r"grid: xi is \[\]; a list",
+        ),
+        (('method = "halo"', 'method = "halo"\ngrid = 3'), "grid is 3; a table was expected"),
     ],
 )
 def test_a_wrong_declaration_is_named(

@@ -8,8 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -23,7 +21,6 @@ from pruning_core.studies.commands import add_ledger, add_study
 if TYPE_CHECKING:
     import torch
 
-    from pruning_core.experiments.settings import Settings
 
 _OPERATING_POINTS = """\
 operating points, and what was asked of each: test error, and weights kept or, for halo, zeros
@@ -39,8 +36,6 @@ operating points, and what was asked of each: test error, and weights kept or, f
   train lenet-5 --method halo --xi 1e-5 --psi 7e-5 --epochs 40  0.8 % at 98 %
   train lenet-5 --method halo                                  0.9 % at 99 %
 """
-
-_SWITCH = argparse.BooleanOptionalAction
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "train",
         help="train and prune a model",
-        description="Train and prune a model; the defaults are the recommended operating point.",
+        description="Train and prune a model; the defaults are the recommended operating point. A "
+        "number may be a fraction, as 1/650. In brackets: the only methods that read a setting.",
         epilog=_OPERATING_POINTS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -136,14 +132,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    from pruning_core.estimators import ESTIMATORS
     from pruning_core.experiments.data import DATASETS
-    from pruning_core.experiments.methods import METHODS
-    from pruning_core.hyperprior import HYPER_PRIORS
-    from pruning_core.models import INITIALISATIONS, MODELS
+    from pruning_core.experiments.flags import add_flags
 
-    command.add_argument("model", metavar="MODEL", help=" or ".join(MODELS))
-    command.add_argument("--method", default="bernoulli", help=" or ".join(METHODS))
+    add_flags(command)
     command.add_argument("--dataset", help=f"{', '.join(DATASETS)} (default: mnist)")
     command.add_argument("--data", type=Path, metavar="DIR", help="folder of four idx files")
     command.add_argument(
@@ -152,78 +144,6 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         choices=("test", "validation"),
         help="validation: train on all but the last sixth and report the error there, to choose "
         "settings without the test set",
-    )
-    command.add_argument("--seed", type=int, help="of every random draw (default: 0)")
-    command.add_argument("--epochs", type=int)
-    command.add_argument("--batch-size", type=int)
-    command.add_argument("--optimizer", help="adam, or sgd with momentum 0.9")
-    command.add_argument("--learning-rate", type=float)
-    command.add_argument("--schedule", help="cosine or step")
-    command.add_argument("--weight-decay", type=float, help="λ of (λ/2)‖W‖², in nats")
-    command.add_argument(
-        "--log-gamma",
-        type=_numbers,
-        metavar="X[,X…]",
-        help="nats of training log-likelihood a unit must be worth to stay; one number, or one "
-        "for each gate",
-    )
-    command.add_argument("--gate-inputs", action=_SWITCH, help="prune input pixels too")
-    command.add_argument(
-        "--gate-features",
-        action=_SWITCH,
-        help="prune lenet-5's 800 flattened features too",
-    )
-    command.add_argument("--estimator", help=f"of ∂J/∂θ: {', '.join(ESTIMATORS)}")
-    command.add_argument(
-        "--theta-step",
-        type=_fraction,
-        metavar="X",
-        help="step on θ of a unit worth nothing; 1/500 is understood",
-    )
-    command.add_argument("--bernoulli-epochs", type=int, help="epochs during which θ moves")
-    command.add_argument(
-        "--ramp-epochs", type=float, help="epochs over which a price rises from 0 to its full"
-    )
-    command.add_argument("--theta", type=float, help="probability that a gate is open at the start")
-    command.add_argument("--smoothing", type=float, help="of the running average of ∂J/∂θ")
-    command.add_argument(
-        "--hyper-prior", help=f"of a unit's probability: {', '.join(HYPER_PRIORS)}"
-    )
-    command.add_argument(
-        "--compact",
-        action=_SWITCH,
-        help="remove dead units while training (the default), or only mask them",
-    )
-    command.add_argument(
-        "--hidden",
-        type=_sizes,
-        metavar="N,N[,N]",
-        help="units of the hidden layers at the start; of lenet-5, filters, filters, units",
-    )
-    command.add_argument("--initialisation", help=f"of the weights: {', '.join(INITIALISATIONS)}")
-    command.add_argument("--initial-scale", type=float, help="factor on the weights at the start")
-    command.add_argument("--xi", type=float, help="ξ of halo and sws, price of the weights")
-    command.add_argument("--psi", type=float, help="ψ of halo and sws, price of the coefficients")
-    command.add_argument("--initial-coefficient", type=float, help="λ of halo and sws at the start")
-    command.add_argument("--budget", type=float, help="P of halo's variant ψ |Σ|λ| − P|")
-    command.add_argument(
-        "--proximal",
-        action=_SWITCH,
-        help="halo takes steps that stop at exact zeros",
-    )
-    command.add_argument(
-        "--zeros-percent", type=float, metavar="Z", help="share of zeros to cut the weights to"
-    )
-    command.add_argument(
-        "--layerwise",
-        action=_SWITCH,
-        help="that share in each layer, not over all",
-    )
-    command.add_argument(
-        "--fine-tune-epochs", type=int, help="the last epochs, which train what a cut has left"
-    )
-    command.add_argument(
-        "--strength", type=float, help="coefficient of the methods that have only one"
     )
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     command.add_argument(
@@ -238,23 +158,15 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resume", action="store_true", help="continue the run in --out")
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    from pruning_core.experiments.settings import Settings, recommended
-
-    names = {f.name for f in fields(Settings)} - {"model", "method"}
-    changes = {name: value for name, value in vars(options).items() if name in names}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    return recommended(options.model, options.method, **changes)
-
-
 def _train(options: argparse.Namespace) -> int:
     import torch
 
     from pruning_core.experiments.callbacks import ProgressBar
     from pruning_core.experiments.data import load
+    from pruning_core.experiments.flags import from_flags
     from pruning_core.experiments.runs import train
 
-    settings = _settings(options)
+    settings = from_flags(options)
     cores = os.cpu_count() or 1
     if not 1 <= options.threads <= cores:
         raise ValueError(f"threads is {options.threads}; expected 1 to {cores}, one a core")
@@ -319,12 +231,10 @@ def _recorded(directory: Path) -> tuple[float, Literal["validation", "test"], st
 
 
 def _table(summary: dict[str, Any]) -> str:
-    names = {
-        3: ("input pixels", "hidden 1", "hidden 2"),
-        4: ("filters 1", "filters 2", "features", "hidden"),
-    }
+    from pruning_core.models import MODELS
+
     before, after = summary["architecture_dense"], summary["architecture"]
-    rows = list(zip(names[len(after)], before, after, strict=True))
+    rows = list(zip(MODELS[summary["model"]].units, before, after, strict=True))
     rows.append(("weights", summary["weights_total"], summary["weights_kept"]))
     rows.append(("multiply-accumulates", summary["macs_dense"], summary["macs"]))
     lines = [f"{'':22}{'before':>12}{'after':>12}{'kept':>10}"]
@@ -343,31 +253,6 @@ def _table(summary: dict[str, Any]) -> str:
             f"{summary['deterministic_test_error_percent']:.2f} % deterministic"
         )
     return "\n".join(lines)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number, or numbers with commas between them"
-        ) from error
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of whole numbers with commas between them"
-        ) from error
-
-
-def _fraction(text: str) -> float:
-    try:
-        return float(Fraction(text))
-    except (ValueError, ArithmeticError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number or a fraction") from error
 
 
 def _device(name: str) -> torch.device:

@@ -171,7 +171,7 @@ def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
     name, options = description["model"], dict(description["options"])
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    known = inspect.signature(MODELS[name]).parameters
+    known = inspect.signature(MODELS[name].build).parameters
     units = 0
     for option, value in options.items():
         if option not in known:

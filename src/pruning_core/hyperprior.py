@@ -162,8 +162,22 @@ class Beta(HyperPrior):
         return _logit(theta) - torch.log((inside + self.a - 1) / (self.b - inside))
 
 
+def fixed_of_price(price: float) -> Fixed:
+    """The fixed π = 1/(1 + γ) at which a unit costs this price in nats, log γ.
+
+    Raises:
+        ValueError: if γ is beyond the numbers that a float can be.
+    """
+    return Fixed(1 / (1 + _gamma(price, "fixed")))
+
+
 def beta_of_price(price: float) -> Beta:
-    """Beta(1, b) with this price in nats, which is log b − (b − 1) log(1 − 1/b)."""
+    """Beta(1, b) with this price in nats, which is log b − (b − 1) log(1 − 1/b).
+
+    Raises:
+        ValueError: if b would be beyond the numbers that a float can be.
+    """
+    _gamma(price, "beta")
     low, high = 0.0, price
     for _ in range(60):
         middle = (low + high) / 2
@@ -195,10 +209,20 @@ def resting_theta(prior: HyperPrior, worth: Tensor) -> Tensor:
 
 HYPER_PRIORS: dict[str, Callable[[float], HyperPrior]] = {
     "flattening": Flattening,
-    "fixed": lambda price: Fixed(1 / (1 + math.exp(price))),
+    "fixed": fixed_of_price,
     "beta": beta_of_price,
 }
 """Hyper-priors by name, as functions of the price of a unit in nats, log γ."""
+
+
+def _gamma(log_gamma: float, hyper_prior: str) -> float:
+    try:
+        return math.exp(log_gamma)
+    except OverflowError as error:
+        raise ValueError(
+            f"log_gamma is {log_gamma}; at most 709 nats were expected for the hyper-prior "
+            f"{hyper_prior}, which computes with γ itself; use flattening"
+        ) from error
 
 
 def _negative_entropy(theta: Tensor) -> Tensor:

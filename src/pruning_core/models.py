@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -128,12 +129,86 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object]] = {
 }
 """Distributions of the weights at the start, by name (He 2015, Glorot 2010, Saxe 2014)."""
 
+
 IMAGE_SHAPE = (1, 28, 28)
 """Of what these models read, without the batch."""
 
-MODELS: dict[str, Callable[..., nn.Sequential]] = {
-    "lenet-300-100": lenet_300_100,
-    "lenet-5": lenet_5,
+Layer = tuple[int, int, int]
+"""Inputs of an output, outputs, and the places in an image at which they are computed."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of a model, beside its builder, from the sizes of its layers alone.
+
+    The units of a model are those that :func:`pruning_core.metrics.architecture` counts.
+
+    Attributes:
+        build: the builder.
+        image: shape of an example.
+        hidden: sizes that the model is named after, of its hidden layers.
+        options: those sizes, or others, as keyword arguments of the builder.
+        gate_option: the builder's option for gates beyond those of the hidden layers.
+        units: names of the kinds of units, for tables.
+        start: how many units there are before pruning, from the sizes of the hidden layers.
+        layers: the layers between so many units, and so many outputs.
+    """
+
+    build: Callable[..., nn.Sequential]
+    image: tuple[int, int, int]
+    hidden: tuple[int, ...]
+    options: Callable[[Sequence[int]], dict[str, Any]]
+    gate_option: str
+    units: tuple[str, ...]
+    start: Callable[[Sequence[int]], tuple[int, ...]]
+    layers: Callable[[Sequence[int], int], list[Layer]]
+
+    def dense(self, hidden: Sequence[int] = ()) -> tuple[int, ...]:
+        """Units before pruning; with the sizes the model is named after by default."""
+        return self.start(hidden or self.hidden)
+
+    def count_weights(self, units: Sequence[int], num_classes: int = 10) -> int:
+        """Weights between so many units, as :func:`pruning_core.metrics.count_weights` has them."""
+        return sum(inputs * outputs for inputs, outputs, _ in self.layers(units, num_classes))
+
+    def count_products(self, units: Sequence[int], num_classes: int = 10) -> int:
+        """Multiply-accumulates of a forward pass: one for each weight at each place."""
+        return sum(a * b * places for a, b, places in self.layers(units, num_classes))
+
+    def count_macs(self, units: Sequence[int], num_classes: int = 10) -> int:
+        """Those and one for each bias at each place: :func:`pruning_core.metrics.count_macs`."""
+        biases = sum(outputs * places for _, outputs, places in self.layers(units, num_classes))
+        return self.count_products(units, num_classes) + biases
+
+
+def _convolutional(units: Sequence[int], num_classes: int) -> list[Layer]:
+    """Of 5 × 5 filters at 24 × 24 and 8 × 8 places."""
+    first, second, features, hidden = units
+    convolutions = [(25, first, 24 * 24), (25 * first, second, 8 * 8)]
+    return [*convolutions, (features, hidden, 1), (hidden, num_classes, 1)]
+
+
+MODELS: dict[str, Architecture] = {
+    "lenet-300-100": Architecture(
+        build=lenet_300_100,
+        image=IMAGE_SHAPE,
+        hidden=(300, 100),
+        options=lambda hidden: {"hidden": list(hidden)},
+        gate_option="gate_inputs",
+        units=("input pixels", "hidden 1", "hidden 2"),
+        start=lambda hidden: (28 * 28, *hidden),
+        layers=lambda units, classes: [(a, b, 1) for a, b in pairwise([*units, classes])],
+    ),
+    "lenet-5": Architecture(
+        build=lenet_5,
+        image=IMAGE_SHAPE,
+        hidden=(20, 50, 500),
+        options=lambda hidden: {"filters": list(hidden[:2]), "hidden": hidden[2]},
+        gate_option="gate_features",
+        units=("filters 1", "filters 2", "features", "hidden"),
+        start=lambda hidden: (hidden[0], hidden[1], 4 * 4 * hidden[1], hidden[2]),
+        layers=_convolutional,
+    ),
 }
 """Models by the name the command line gives them."""
 
@@ -146,4 +221,4 @@ def build_model(name: str, **options: Any) -> nn.Sequential:
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    return MODELS[name](**options)
+    return MODELS[name].build(**options)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pruning_core.experiments.run import Run
 from pruning_core.gates import BernoulliGate
-from pruning_core.halo import Halo
-
-if TYPE_CHECKING:
-    from pruning_core.experiments.loop import Trainer
 
 
 class Callback:
-    """Looks at a run; after an epoch, :attr:`Trainer.trajectory` ends with its record."""
+    """Looks at a run; after an epoch, :attr:`Run.trajectory` ends with its record."""
 
-    def on_train_start(self, trainer: Trainer) -> None: ...
+    def on_train_start(self, run: Run) -> None: ...
 
-    def on_step_end(self, trainer: Trainer) -> None: ...
+    def on_step_end(self, run: Run) -> None: ...
 
-    def on_epoch_end(self, trainer: Trainer) -> None: ...
+    def on_epoch_end(self, run: Run) -> None: ...
 
-    def on_train_end(self, trainer: Trainer) -> None: ...
+    def on_train_end(self, run: Run) -> None: ...
 
 
 class ProgressBar(Callback):
@@ -34,23 +31,23 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def on_train_start(self, trainer: Trainer) -> None:
+    def on_train_start(self, run: Run) -> None:
         self._bar = tqdm(
-            total=trainer.settings.epochs,
-            initial=trainer.epoch,
+            total=run.settings.epochs,
+            initial=run.epoch,
             unit="epoch",
             disable=sys.stderr is None or not sys.stderr.isatty(),  # None: closed by the caller
         )
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, run: Run) -> None:
         assert self._bar is not None
-        last = trainer.trajectory[-1]
+        last = run.trajectory[-1]
         self._bar.set_postfix_str(
             f"{'-'.join(map(str, last['architecture']))}, error {last['test_error_percent']:.2f} %"
         )
         self._bar.update()
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, run: Run) -> None:
         assert self._bar is not None
         self._bar.close()
 
@@ -70,19 +67,19 @@ class ThetaHistory(Callback):
     def by_gate(self) -> dict[str, Tensor]:
         return {name: torch.stack(rows) for name, rows in self._rows.items()}
 
-    def on_train_start(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
+    def on_train_start(self, run: Run) -> None:
+        for name, gate in self._gates(run).items():
             self._rows[name] = [gate.theta.detach().cpu().clone()]
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
+    def on_epoch_end(self, run: Run) -> None:
+        for name, gate in self._gates(run).items():
             row = torch.zeros_like(self._rows[name][0])
             row[gate.unit_index.cpu()] = gate.theta.detach().cpu()
             self._rows[name].append(row)
 
     @staticmethod
-    def _gates(trainer: Trainer) -> dict[str, BernoulliGate]:
-        modules = trainer.model.named_modules()
+    def _gates(run: Run) -> dict[str, BernoulliGate]:
+        modules = run.model.named_modules()
         return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
 
 
@@ -100,10 +97,11 @@ class HaloHistory(Callback):
         self.sizes: list[Tensor] = []
         self.coefficients: list[Tensor] = []
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        halo = getattr(trainer.method, "halo", None)
-        if not isinstance(halo, Halo):
-            raise ValueError(f"HaloHistory needs method='halo', not {trainer.settings.method!r}")
-        flat = torch.cat([w.detach().reshape(-1) for w in halo.weights])
+    def on_epoch_end(self, run: Run) -> None:
+        if run.settings.method != "halo":
+            raise ValueError(f"HaloHistory needs method='halo', not {run.settings.method!r}")
+        # HALO penalises every parameter, and has a λ for each of their entries in this order.
+        (coefficients,) = run.auxiliary
+        flat = torch.cat([w.detach().reshape(-1) for w in run.model.parameters()])
         self.sizes.append(flat.abs().cpu())
-        self.coefficients.append(halo.coefficients.detach().cpu().clone())
+        self.coefficients.append(coefficients.detach().cpu().clone())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pruning_core.experiments.callbacks import Callback
-from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.run import Run, TrainingError
 from pruning_core.files import read_regular, write_atomically
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -25,8 +25,8 @@ class Checkpoint(Callback):
     def __init__(self, directory: Path) -> None:
         self.path = directory / CHECKPOINT_FILE
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        write_checkpoint(self.path, trainer.state_dict())
+    def on_epoch_end(self, run: Run) -> None:
+        write_checkpoint(self.path, run.state_dict())
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -170,19 +170,17 @@ def _loaded(source: _Source, split: Split, device: str | torch.device) -> Datase
 def batches(
     num_examples: int,
     batch_size: int,
-    generator: torch.Generator | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Tensor]:
     """Indices of one epoch's batches: a random permutation of all examples, cut into slices.
 
     Every example comes exactly once, so the last batch is short where `batch_size` does not divide
-    `num_examples`. The permutation is drawn on the CPU during the call, not at the first batch: a
-    call advances `generator` once, and the order is the same on every device.
+    `num_examples`. The permutation is drawn from torch's generator on the CPU during the call, not
+    at the first batch, and the order is the same on every device.
 
     Args:
         num_examples: at least 1.
         batch_size: examples per batch, at least 1; beyond `num_examples`, one batch has them all.
-        generator: a CPU generator; torch's default one if left out.
         device: where the indices live.
 
     Returns:
@@ -194,7 +192,7 @@ def batches(
     for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
         if value < 1:
             raise DataError(f"{name} is {value}: expected at least 1")
-    return iter(torch.randperm(num_examples, generator=generator).to(device).split(batch_size))
+    return iter(torch.randperm(num_examples).to(device).split(batch_size))
 
 
 @dataclass(frozen=True)

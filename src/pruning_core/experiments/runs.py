@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
 from pruning_core.experiments.data import Dataset
-from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.run import TrainingError
 from pruning_core.experiments.settings import Settings
 from pruning_core.export import DESCRIPTION_FILE, WEIGHTS_FILE, save_model
 from pruning_core.files import clear_partial, make_writable, write_atomically

@@ -2,241 +2,265 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
-from pruning_core.experiments.methods import METHOD_SETTINGS, METHODS
+from pruning_core.experiments.kinds import Choice, Kind, Number, Several, Switch, Whole
+from pruning_core.experiments.operating_points import (
+    BY_METHOD,
+    BY_MODEL_AND_METHOD,
+    LENET_5_EPOCHS,
+)
 from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.models import INITIALISATIONS, MODELS
+
+METHOD_NAMES = (
+    *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
+    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd"),
+)
+"""Of the training methods; their classes are in :mod:`pruning_core.experiments.methods`."""
+
+_GATED = ("bernoulli", "group-lasso", "l0")
+_HALO = ("halo", "sws")
+_ONE_STRENGTH = ("l1", "ridge", "bridge", "sparse-vd")
+_CUT = ("magnitude", "iterative-magnitude", "random")
+
+_POSITIVE = Number(0, without=(0,))
+_PRICE = Number(0, without=(0,), unit=" nats (γ > 1)")
+
+
+def _setting(default: Any, kind: Kind, meaning: str, methods: tuple[str, ...] = ()) -> Any:
+    """All that is known of a setting; if ``methods`` are given, no other reads it."""
+    metadata = {"kind": kind, "meaning": meaning, "methods": methods}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides the outcome of a run, apart from the data themselves.
 
-    Attributes:
-        model: a name in :data:`pruning_core.models.MODELS`.
-        method: a name in :data:`pruning_core.experiments.methods.METHODS`.
-        seed: of every random draw.
-        epochs: passes over the training set, the deterministic last ones included.
-        batch_size: examples a step.
-        optimizer: "adam", or "sgd" with momentum 0.9.
-        learning_rate: of the optimizer, at its highest.
-        schedule: "cosine" to 0, or "step": a tenth after half and after three quarters.
-        weight_decay: λ ≥ 0 of (λ/2) ‖W‖², in nats over the training set.
-        log_gamma: nats a unit must be worth; one value, or one for each gate in order.
-        gate_inputs: gate the input pixels (LeNet-300-100).
-        gate_features: gate the 800 flattened features (LeNet-5).
-        hidden: sizes at the start, of LeNet-300-100's hidden layers, or of LeNet-5's two layers of
-            filters and its hidden layer; if empty, those that the model is named after.
-        initialisation: of the weights, a name in :data:`pruning_core.models.INITIALISATIONS`.
-        initial_scale: factor on the weights at the start.
-        hyper_prior: "flattening"; or "fixed" or "beta", chosen such that a unit that is certainly
-            kept costs log γ more than one that is certainly not.
-        theta: initial probability of every gate.
-        theta_step: step on θ; see :class:`pruning_core.BernoulliPruner`.
-        smoothing: of the running average of ∂J/∂θ.
-        estimator: of ∂J/∂θ, a name in :data:`pruning_core.estimators.ESTIMATORS`.
-        bernoulli_epochs: epochs during which θ moves; the others train what is left.
-        ramp_epochs: over which the price of a unit rises from 0 to log γ, or a penalty's strength
-            (ψ, where there is one) from 0 to its value.
-        compact: remove dead units while training; False leaves them masked to the end of the
-            Bernoulli phase (for comparison: slower, nothing else).
-        xi: ξ of HALO, price of the weights; see :class:`pruning_core.Halo`.
-        psi: ψ of HALO, price of the coefficients.
-        initial_coefficient: λ of HALO at the start.
-        budget: P of HALO's variant ψ |Σ|λ| − P|, or None.
-        zeros_percent: of the weights, for the methods that cut to a given share.
-        fine_tune_epochs: the last epochs, which train what a cut has left.
-        layerwise: the share of zeros holds in each layer, not for all weights together.
-        proximal: HALO takes proximal steps, which end in exact zeros.
-        strength: coefficient of the methods that have only one, in nats per example.
-
     Raises:
         ValueError: naming the first value out of range, and what was expected.
     """
 
-    model: str = "lenet-300-100"
-    method: str = "bernoulli"
-    seed: int = 0
-    epochs: int = 90
-    batch_size: int = 128
-    optimizer: str = "adam"
-    learning_rate: float = 2e-3
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    log_gamma: tuple[float, ...] = (28.0,)
-    gate_inputs: bool = False
-    gate_features: bool = False
-    hidden: tuple[int, ...] = ()
-    initialisation: str = "default"
-    initial_scale: float = 1.0
-    hyper_prior: str = "flattening"
-    theta: float = 0.9
-    theta_step: float = 1 / 1500
-    smoothing: float = 0.99
-    estimator: str = "integrated-shared"
-    bernoulli_epochs: int = 75
-    ramp_epochs: float = 0.0
-    compact: bool = True
-    xi: float = 1e-5
-    psi: float = 1e-4
-    initial_coefficient: float = 1.0
-    budget: float | None = None
-    zeros_percent: float = 95.0
-    fine_tune_epochs: int = 0
-    layerwise: bool = False
-    proximal: bool = False
-    strength: float = 1e-5
+    model: str = _setting("lenet-300-100", Choice(MODELS), "the network before pruning")
+    method: str = _setting("bernoulli", Choice(METHOD_NAMES), "of training and pruning")
+    seed: int = _setting(0, Whole(0, 2**63 - 1), "of every random draw")
+    epochs: int = _setting(
+        90, Whole(1), "passes over the training set, the deterministic last ones included"
+    )
+    batch_size: int = _setting(128, Whole(1), "examples a step")
+    optimizer: str = _setting("adam", Choice(("adam", "sgd")), "sgd has momentum 0.9")
+    learning_rate: float = _setting(
+        2e-3, _POSITIVE, "of the optimizer, at its highest; falls to 0 along half a cosine"
+    )
+    weight_decay: float = _setting(
+        0.0, Number(0, noun="λ"), "λ of (λ/2) ‖W‖², in nats over the training set"
+    )
+    log_gamma: tuple[float, ...] = _setting(
+        (28.0,),
+        Several(_PRICE, 1),
+        "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
+        "each gate in order",
+        ("bernoulli",),
+    )
+    gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
+    gate_features: bool = _setting(
+        False, Switch(), "gate the 800 flattened features of lenet-5", _GATED
+    )
+    hidden: tuple[int, ...] = _setting(
+        (),
+        Several(Whole(1, 2**16)),
+        "sizes at the start, of lenet-300-100's hidden layers, or of lenet-5's two layers of "
+        "filters and its hidden layer; if left out, those that the model is named after",
+    )
+    initialisation: str = _setting("default", Choice(INITIALISATIONS), "of the weights")
+    initial_scale: float = _setting(1.0, _POSITIVE, "factor on the weights at the start")
+    hyper_prior: str = _setting(
+        "flattening",
+        Choice(HYPER_PRIORS),
+        "of a unit's probability; fixed and beta are chosen such that a unit that is certainly "
+        "kept costs log γ more than one that is certainly not",
+        ("bernoulli",),
+    )
+    theta: float = _setting(
+        0.9,
+        Number(0, 1, noun="probability"),
+        "initial probability of every gate",
+        ("bernoulli", "l0"),
+    )
+    theta_step: float = _setting(
+        1 / 1500, Number(0, 1, (0,)), "step on θ of a unit worth nothing", ("bernoulli",)
+    )
+    smoothing: float = _setting(
+        0.99, Number(0, 1, (1,)), "of the running average of ∂J/∂θ", ("bernoulli",)
+    )
+    estimator: str = _setting("integrated-shared", Choice(ESTIMATORS), "of ∂J/∂θ", ("bernoulli",))
+    bernoulli_epochs: int = _setting(
+        75, Whole(1), "epochs during which θ moves; the others train what is left", ("bernoulli",)
+    )
+    ramp_epochs: float = _setting(
+        0.0,
+        Number(0),
+        "epochs over which the price of a unit rises from 0 to log γ, or a penalty's strength (ψ, "
+        "where there is one) from 0 to its value",
+        ("bernoulli", *_HALO, *_ONE_STRENGTH),
+    )
+    compact: bool = _setting(
+        True,
+        Switch(),
+        "remove dead units while training; or else leave them masked to the end of the Bernoulli "
+        "phase (for comparison: slower, nothing else)",
+        ("bernoulli",),
+    )
+    xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)
+    psi: float = _setting(1e-4, _POSITIVE, "ψ, price of the coefficients", _HALO)
+    initial_coefficient: float = _setting(1.0, _POSITIVE, "λ at the start", _HALO)
+    zeros_percent: float = _setting(
+        95.0,
+        Number(0, 100, (100,), noun="share of the weights"),
+        "share of zeros to cut the weights to",
+        (*_CUT, "snip"),
+    )
+    fine_tune_epochs: int = _setting(
+        0,
+        Whole(0),
+        "the last epochs, which train what a cut has left",
+        ("group-lasso", *_CUT, "l0"),
+    )
+    layerwise: bool = _setting(
+        False,
+        Switch(),
+        "the share of zeros holds in each layer, not for all weights together",
+        (*_CUT, "snip"),
+    )
+    proximal: bool = _setting(
+        False, Switch(), "take proximal steps, which end in exact zeros", ("halo",)
+    )
+    strength: float = _setting(
+        1e-5,
+        Number(0),
+        "coefficient of the methods that have only one, in nats per example",
+        (*_ONE_STRENGTH, "group-lasso", "l0"),
+    )
 
     def __post_init__(self) -> None:
-        choices = {
-            "model": MODELS,
-            "method": METHODS,
-            "schedule": ("cosine", "step"),
-            "optimizer": ("adam", "sgd"),
-            "estimator": ESTIMATORS,
-            "initialisation": INITIALISATIONS,
-            "hyper_prior": HYPER_PRIORS,
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
-                )
-        read = METHODS[self.method].settings
+        for name, kind in KINDS.items():
+            kind.check(name, getattr(self, name))
+        read, architecture = reads(self.method), MODELS[self.model]
         longest = "bernoulli_epochs" if "bernoulli_epochs" in read else "epochs"
         ranges = {
-            "seed": (0 <= self.seed < 2**63, "0 to 2⁶³ − 1"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "λ ≥ 0, finite"),
-            "log_gamma": (
-                len(self.log_gamma) > 0 and all(0 < x < math.inf for x in self.log_gamma),
-                "finite numbers above 0 nats (γ > 1)",
-            ),
-            "initial_scale": (0 < self.initial_scale < math.inf, "a finite number above 0"),
-            "theta": (0 <= self.theta <= 1, "a probability in [0, 1]"),
-            "theta_step": (0 < self.theta_step <= 1, "a number in (0, 1]"),
-            "smoothing": (0 <= self.smoothing < 1, "a number in [0, 1)"),
             "bernoulli_epochs": (
-                1 <= self.bernoulli_epochs <= self.epochs or "bernoulli_epochs" not in read,
+                self.bernoulli_epochs <= self.epochs or "bernoulli_epochs" not in read,
                 "1 to epochs",
             ),
-            "xi": (0 < self.xi < math.inf, "a finite number above 0"),
-            "psi": (0 < self.psi < math.inf, "a finite number above 0"),
-            "strength": (0 <= self.strength < math.inf, "a finite number ≥ 0"),
-            "zeros_percent": (0 <= self.zeros_percent < 100, "a share of the weights in [0, 100)"),
-            "fine_tune_epochs": (0 <= self.fine_tune_epochs <= self.epochs, "0 to epochs"),
-            "initial_coefficient": (
-                0 < self.initial_coefficient < math.inf,
-                "a finite number above 0",
-            ),
-            "budget": (self.budget is None or 0 <= self.budget < math.inf, "a finite number ≥ 0"),
+            "fine_tune_epochs": (self.fine_tune_epochs <= self.epochs, "0 to epochs"),
             "ramp_epochs": (
-                0 <= self.ramp_epochs < getattr(self, longest),
+                self.ramp_epochs < getattr(self, longest),
                 f"0 to {longest}, without it",
+            ),
+            "hidden": (
+                len(self.hidden) in (0, len(architecture.hidden)),
+                f"{len(architecture.hidden)} sizes for {self.model}",
             ),
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {expected}")
-        if self.gate_inputs and self.model != "lenet-300-100":
+        if self.gate_inputs and architecture.gate_option != "gate_inputs":
             raise ValueError(
                 f"gate_inputs needs a fully connected model, not {self.model}; convolutions read "
                 "every pixel (gate_features gates the flattened features of lenet-5)"
             )
-        if self.gate_features and self.model != "lenet-5":
+        if self.gate_features and architecture.gate_option != "gate_features":
             raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
-
-        sizes = {"lenet-300-100": 2, "lenet-5": 3}[self.model]
-        if self.hidden and (len(self.hidden) != sizes or min(self.hidden) < 1):
-            raise ValueError(
-                f"hidden is {self.hidden}; {sizes} sizes, at least 1 each, were expected for "
-                f"{self.model}"
-            )
+        if "hyper_prior" in read:
+            for price in self.log_gamma:
+                HYPER_PRIORS[self.hyper_prior](price)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
-        """Those that ``summary.json`` holds, whose lists are tuples here."""
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**plain)
+        """Those that ``summary.json`` holds, also of an earlier version.
+
+        Raises:
+            ValueError: naming a setting that is unknown, of another type, or out of range.
+        """
+        gone = {name for name, only in _RETIRED.items() if values.get(name, only) == only}
+        return cls(**read({name: values[name] for name in values if name not in gone}))
 
     def model_options(self, *, gated: bool | None = None) -> dict[str, Any]:
         """Keyword arguments of the model's builder; with the gates of the method by default."""
         if gated is None:
-            gated = METHODS[self.method].gated
+            gated = is_gated(self.method)
+        architecture = MODELS[self.model]
         options: dict[str, Any] = {"gated": gated}
-        if self.hidden and self.model == "lenet-5":
-            options |= {"filters": list(self.hidden[:2]), "hidden": self.hidden[2]}
-        elif self.hidden:
-            options["hidden"] = list(self.hidden)
-        if gated and self.model == "lenet-300-100":
-            options["gate_inputs"] = self.gate_inputs
-        if gated and self.model == "lenet-5":
-            options["gate_features"] = self.gate_features
+        if self.hidden:
+            options |= architecture.options(self.hidden)
+        if gated:
+            options[architecture.gate_option] = getattr(self, architecture.gate_option)
         return options
 
 
-_BY_SGD: dict[str, Any] = {
-    "optimizer": "sgd",
-    "learning_rate": 0.1,
-    "batch_size": 100,
-    "epochs": 60,
-}
-_BY_ADAM = _BY_SGD | {"optimizer": "adam", "learning_rate": 1e-3}
-_BY_METHOD: dict[str, dict[str, Any]] = {
-    "halo": _BY_SGD | {"xi": 3e-5, "psi": 5e-5},
-    "l1": _BY_SGD | {"strength": 3e-5},
-    "sws": _BY_SGD | {"xi": 1e-4, "psi": 3e-2},
-    "ridge": _BY_SGD | {"strength": 1e-4},
-    "bridge": _BY_SGD | {"strength": 4e-5},
-    "group-lasso": _BY_SGD | {"strength": 3e-5, "fine_tune_epochs": 15},
-    "magnitude": _BY_SGD | {"weight_decay": 6.0},
-    "iterative-magnitude": _BY_SGD | {"fine_tune_epochs": 30, "weight_decay": 20.0},
-    "random": _BY_SGD | {"fine_tune_epochs": 30},
-    "snip": _BY_SGD | {"weight_decay": 20.0},
-    "l0": _BY_ADAM | {"strength": 1.8e-6},
-    "sparse-vd": _BY_ADAM | {"strength": 1 / 60_000, "ramp_epochs": 30.0},
-}
-_BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
-    ("lenet-5", "halo"): {"epochs": 30, "xi": 2e-5, "psi": 1e-4},
-    ("lenet-5", "l1"): {"epochs": 20, "strength": 1e-4},
-    ("lenet-5", "sws"): {"epochs": 20, "xi": 3e-4},
-    ("lenet-5", "bridge"): {"epochs": 20, "strength": 8e-5},
-    ("lenet-5", "iterative-magnitude"): {"epochs": 20, "fine_tune_epochs": 10, "weight_decay": 6.0},
-    ("lenet-5", "snip"): {"epochs": 20, "weight_decay": 6.0},
-    ("lenet-5", "group-lasso"): {"epochs": 20, "fine_tune_epochs": 5, "strength": 1e-4},
-    ("lenet-5", "l0"): {"epochs": 40, "strength": 2e-6},
-    ("lenet-5", "sparse-vd"): {"epochs": 40, "ramp_epochs": 20.0},
-    ("lenet-5", "dense"): {"epochs": 60},
-    ("lenet-5", "bernoulli"): {
-        "epochs": 60,
-        "bernoulli_epochs": 42,
-        "ramp_epochs": 1.0,
-        "theta_step": 1 / 500,
-        "estimator": "integrated",
-        "log_gamma": (100.0, 170.0, 25.0),
-        "weight_decay": 4.0,
-    },
-}
-"""What differs from the defaults of :class:`Settings`, by method, or by model and method.
+KINDS: dict[str, Kind] = {f.name: f.metadata["kind"] for f in fields(Settings)}
+"""What each setting may be."""
 
-They were chosen on the validation split, of LeNet-300-100 where LeNet-5 has no line of its own;
-``studies/search-*.toml`` says what was tried. LeNet-5's of bernoulli extend to 60 epochs what ran
-there for 40 and 50; LeNet-300-100's of halo and of l0 lie between two that ran there.
-"""
+MEANINGS: dict[str, str] = {f.name: f.metadata["meaning"] for f in fields(Settings)}
+"""What each setting is."""
+
+READERS: dict[str, tuple[str, ...]] = {
+    f.name: f.metadata["methods"] for f in fields(Settings) if f.metadata["methods"]
+}
+"""The methods that read a setting, for the settings that not all of them read."""
+
+_RETIRED = {"schedule": "cosine", "budget": None}
+"""Settings that there are no more, and the value that every recorded run has."""
 
 
-_LENET_5_EPOCHS = 20
-"""Of the methods without a line for LeNet-5 above."""
+def _described() -> str:
+    """The settings as a docstring lists them."""
+    lines = ["", "    Attributes:"]
+    for name, meaning in MEANINGS.items():
+        readers = f", for {', '.join(READERS[name])}" if name in READERS else ""
+        lines.append(f"        {name}: {meaning} ({KINDS[name].expected}{readers}).")
+    return "\n".join([*lines, ""])
+
+
+Settings.__doc__ = (Settings.__doc__ or "").replace("\n    Raises", _described() + "\n    Raises")
+
+
+def reads(method: str) -> frozenset[str]:
+    """Names of the settings that only some methods read, and this one does."""
+    return frozenset(name for name, methods in READERS.items() if method in methods)
+
+
+def is_gated(method: str) -> bool:
+    """Whether a method trains a model with gates."""
+    return method in _GATED
+
+
+def read(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that TOML or JSON gives, with the types that :class:`Settings` has.
+
+    Numbers may be text, such as "1/650"; one number stands for a list of one.
+
+    Raises:
+        ValueError: naming a setting that is unknown or of another type.
+    """
+    _know(values)
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            found[name] = KINDS[name].read(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is {value!r}; expected {error}") from error
+    return found
+
+
+def _know(names: Iterable[str]) -> None:
+    if unknown := set(names) - set(KINDS):
+        raise ValueError(f"unknown settings {sorted(unknown)}")
 
 
 def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settings:
@@ -244,27 +268,27 @@ def recommended(model: str, method: str = "bernoulli", **changes: Any) -> Settin
 
     Args:
         model: a name in :data:`pruning_core.models.MODELS`.
-        method: a name in :data:`pruning_core.experiments.methods.METHODS`.
+        method: a name in :data:`METHOD_NAMES`.
         changes: attributes of :class:`Settings` that are to differ from it.
 
     Raises:
         ValueError: for an unknown name or a value out of range.
     """
-    unknown = set(changes) - {f.name for f in fields(Settings)}
-    if unknown:
-        raise ValueError(f"unknown settings {sorted(unknown)}")
+    _know(changes)
     base = Settings(model=model, method=method)
-    for name in changes.keys() & (METHOD_SETTINGS - METHODS[method].settings):
-        readers = ", ".join(key for key, value in METHODS.items() if name in value.settings)
-        raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
-    base = replace(base, **_BY_METHOD.get(method, {}))
-    base = replace(base, **_BY_MODEL_AND_METHOD.get((model, method), {}))
-    if model == "lenet-5" and (model, method) not in _BY_MODEL_AND_METHOD:
-        changes.setdefault("epochs", _LENET_5_EPOCHS)
+    for name, value in changes.items():
+        KINDS[name].check(name, value)
+        if method not in READERS.get(name, METHOD_NAMES):
+            readers = ", ".join(READERS[name])
+            raise ValueError(f"{name} does not apply to the method {method}; it is for {readers}")
+    base = replace(base, **BY_METHOD.get(method, {}))
+    base = replace(base, **BY_MODEL_AND_METHOD.get((model, method), {}))
+    if model == "lenet-5" and (model, method) not in BY_MODEL_AND_METHOD:
+        changes.setdefault("epochs", LENET_5_EPOCHS)
     # The parts of a run keep their shares of it.
     if "epochs" in changes:
         share = changes["epochs"] / base.epochs
-        if "bernoulli_epochs" in METHODS[method].settings:
+        if method in READERS["bernoulli_epochs"]:
             changes.setdefault("bernoulli_epochs", max(1, round(base.bernoulli_epochs * share)))
         else:
             changes.setdefault("ramp_epochs", base.ramp_epochs * share)

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from pruning_core.models import MODELS
 from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.records import multiply_accumulates
 from pruning_core.studies.tables import setting
-
-_DENSE = {"lenet-300-100": (784, 300, 100), "lenet-5": (20, 50, 800, 500)}
 
 
 def costs(model: str, after: Sequence[Sequence[int]]) -> np.ndarray:
@@ -26,7 +25,7 @@ def costs(model: str, after: Sequence[Sequence[int]]) -> np.ndarray:
     Returns:
         Shape (E + 1,); an epoch costs what stands at its beginning.
     """
-    sizes = [_DENSE[model], *after]
+    sizes = [MODELS[model].dense(), *after]
     return np.array([multiply_accumulates(list(size)) for size in sizes], dtype=float)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 from pruning_core.experiments.data import Split
-from pruning_core.experiments.methods import METHOD_SETTINGS, METHODS
-from pruning_core.experiments.settings import Settings, recommended
+from pruning_core.experiments.flags import as_flags
+from pruning_core.experiments.settings import READERS, Settings, read, reads, recommended
 
 _KEYS = {"title", "seeds", "dataset", "split", "settings", "grid", "points"}
 _OTHERS = {"claims", "abstracts"}
@@ -48,7 +48,7 @@ class Run:
         Settings that the method does not read take no part, nor do those at the default of
         :class:`Settings`: a setting that is new leaves the keys of earlier runs as they were.
         """
-        unread = METHOD_SETTINGS - METHODS[self.settings.method].settings
+        unread = READERS.keys() - reads(self.settings.method)
         told = {
             name: getattr(self.settings, name)
             for name, default in _DEFAULTS.items()
@@ -64,31 +64,15 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What trains this run alone."""
-        settings = self.settings
-        usual = recommended(settings.model, settings.method, epochs=settings.epochs)
-        words = ["pruning-core train", settings.model, "--method", settings.method]
-        if usual.epochs != recommended(settings.model, settings.method).epochs:
-            words += ["--epochs", str(settings.epochs)]
-        for name in _DEFAULTS:
-            value = getattr(settings, name)
-            if name in ("model", "method", "seed") or value == getattr(usual, name):
-                continue
-            flag = f"--{name.replace('_', '-')}"
-            if isinstance(value, bool):
-                words.append(flag if value else f"--no-{name.replace('_', '-')}")
-            elif isinstance(value, tuple):
-                words += [flag, ",".join(f"{x:g}" for x in value)]
-            else:
-                words += [flag, str(value)]
-        words += ["--seed", str(settings.seed)]
+        """What trains this run alone, for a shell."""
+        words = ["pruning-core", "train", *as_flags(self.settings)]
         if self.split != "test":
             words += ["--split", self.split]
         if Path(self.dataset).is_absolute():
             words += ["--data", self.dataset]
         elif self.dataset != "mnist":
             words += ["--dataset", self.dataset]
-        return " ".join(words)
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)
@@ -153,21 +137,23 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
     split = declared.get("split", "test")
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}; {' or '.join(get_args(Split))} was expected")
+    dataset = declared.get("dataset", "mnist")
+    if not isinstance(dataset, str):
+        raise ValueError(f"dataset is {dataset!r}; a name, or a folder as text, was expected")
     for point, settings in _points(declared):
         changes = {"seeds": declared["seeds"]} | settings
         seeds = changes.pop("seeds")
         changes.pop("label", None)
-        if not isinstance(seeds, int) or seeds < 1:
+        if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
             raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
         model, method = changes.pop("model", None), changes.pop("method", None)
         if model is None or method is None:
             raise ValueError(f"the point {point!r} has no model or no method")
         if "seed" in changes:
             raise ValueError("seed is set; say how many with seeds, above the tables")
-        values = {name: _value(name, value) for name, value in changes.items()}
-        full = recommended(model, method, **values)
+        full = recommended(model, method, **read(changes))
         for seed in range(seeds):
-            yield Run(point, replace(full, seed=seed), declared.get("dataset", "mnist"), split)
+            yield Run(point, replace(full, seed=seed), dataset, split)
 
 
 def _labels(declared: Mapping[str, Any]) -> dict[str, str]:
@@ -179,9 +165,13 @@ def _labels(declared: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, settings in (declared.get("points") or {"": {}}).items():
-        settings = declared.get("settings", {}) | settings
-        grid = declared.get("grid", {}) | settings.pop("grid", {})
+    for name, settings in (_table(declared, "points") or {"": {}}).items():
+        settings = _table(declared, "settings") | _table({name: settings}, name)
+        grid = _table(declared, "grid") | _table(settings, "grid")
+        settings.pop("grid", None)
+        for key, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"grid: {key} is {values!r}; a list of values was expected")
         for combination in product(*grid.values()):
             chosen = dict(zip(grid, combination, strict=True))
             parts = [name] if name else []
@@ -189,12 +179,8 @@ def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield " ".join(parts) or "only", settings | chosen
 
 
-def _value(name: str, value: Any) -> Any:
-    """As :class:`Settings` has it: a tuple where that is one, a number for a fraction as text."""
-    if name == "hidden":
-        return tuple(value)
-    if isinstance(_DEFAULTS.get(name), tuple):
-        return tuple(map(float, value)) if isinstance(value, list) else (float(value),)
-    if isinstance(_DEFAULTS.get(name), float) and not isinstance(value, bool):
-        return float(Fraction(value))
-    return value
+def _table(declared: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = declared.get(key, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"{key} is {found!r}; a table was expected")
+    return found

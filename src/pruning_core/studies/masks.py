@@ -18,10 +18,11 @@ from safetensors import safe_open
 
 from pruning_core.export import WEIGHTS_FILE
 from pruning_core.files import write_atomically
+from pruning_core.models import MODELS
 from pruning_core.studies.declaration import StudyError, load_study
 
 STUDY = "lenet-300-100"
-PIXELS = 784
+PIXELS = MODELS[STUDY].dense()[0]
 _INDEX = "gate0.index"
 _FILE = Path("results", "models", "masks.parquet")
 

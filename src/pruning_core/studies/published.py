@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruning_core.models import MODELS
 from pruning_core.studies.declaration import StudyError, load_study, names
 from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.records import measures, table
@@ -22,7 +23,7 @@ SEEDS = 10
 BASELINE_SEEDS = 3
 """A baseline of ours needs as many to stand beside a point."""
 
-DENSE_WEIGHTS = {"lenet-300-100": 266_200, "lenet-5": 430_500}
+DENSE_WEIGHTS = {name: model.count_weights(model.dense()) for name, model in MODELS.items()}
 """What weights are percent of; a network of another size at the start is not compared."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.files import write_atomically
+from pruning_core.models import MODELS
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import Run, Study, StudyError
 
@@ -182,21 +183,17 @@ def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def multiply_accumulates(architecture: Sequence[int]) -> int:
-    """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four)."""
-    if len(architecture) == 3:
-        pixels, first, second = architecture
-        return pixels * first + first * second + 10 * second
-    filters, more, features, hidden = architecture
-    convolutions = 25 * filters * (24 * 24 + more * 8 * 8)
-    return convolutions + features * hidden + 10 * hidden
+    """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four).
+
+    One for each weight at each place; the columns ``macs`` add one for each bias and place.
+    """
+    (model,) = (known for known in MODELS.values() if len(known.units) == len(architecture))
+    return model.count_products(architecture)
 
 
 def _macs_at_the_start(settings: Mapping[str, Any]) -> int:
     """Multiply-accumulates of the network that a run started from."""
-    if settings["model"] == "lenet-300-100":
-        return multiply_accumulates([784, *(settings.get("hidden") or (300, 100))])
-    filters, more, hidden = settings.get("hidden") or (20, 50, 500)
-    return multiply_accumulates([filters, more, 16 * more, hidden])
+    return multiply_accumulates(MODELS[settings["model"]].dense(settings.get("hidden", ())))
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:

@@ -6,18 +6,32 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.models import lenet_300_100
 from pruning_core.pathwise import Estimator, Pathwise
 
 Gradient = Callable[[nn.Module, Estimator, Tensor, Tensor], Tensor]
 """Takes model, estimator, images and labels, and returns one estimate of a gradient as a vector."""
+
+
+class Examples(Protocol):
+    """What a network learns from, such as :class:`pruning_core.experiments.data.Dataset`."""
+
+    @property
+    def train_images(self) -> Tensor:
+        """Shape (N, 1, 28, 28)."""
+        ...
+
+    @property
+    def train_labels(self) -> Tensor:
+        """int64, shape (N,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class Quality:
 
 
 def small_network(
-    data: Dataset, hidden: Sequence[int] = (8, 4), *, examples: int = 20_000, seed: int = 0
+    data: Examples, hidden: Sequence[int] = (8, 4), *, examples: int = 20_000, seed: int = 0
 ) -> nn.Sequential:
     """A network with few gates, halfway through learning, its θ spread over [0.2, 0.8].
 

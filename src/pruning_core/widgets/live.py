@@ -29,7 +29,8 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset, load
-from pruning_core.experiments.loop import Trainer, TrainingError
+from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.run import Run, TrainingError
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import export, save_model
 from pruning_core.figures.live import progress
@@ -182,9 +183,8 @@ class TrainLive:
             images = self.dataset.train_images[:1]
             BernoulliPruner(model, 1.0, num_examples=1, example_inputs=images).settle_()
         plain = export(model).eval()
-        settings = self.trainer.settings
-        options = {**settings.model_options(), "num_classes": self.trainer.dataset.num_classes}
-        save_model(plain, Path(directory), name=settings.model, **options)
+        options = self.trainer.model_options()
+        save_model(plain, Path(directory), name=self.trainer.settings.model, **options)
         return plain
 
     @property
@@ -245,23 +245,23 @@ class TrainLive:
         if self._stopping.is_set():
             raise StoppedError
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, run: Run) -> None:
         """Draw what the run has come to."""
-        gates = _gates(trainer.model)
+        gates = _gates(run.model)
         if gates:
             label, values = "θ of the units that are left", [g.theta.detach() for g in gates]
         else:
-            weights = [p.detach().flatten() for p in trainer.model.parameters()]
+            weights = [p.detach().flatten() for p in run.model.parameters()]
             label, values = "log₁₀ |w|", [w[w != 0].abs().log10() for w in weights]
         figure = progress(
-            trainer.trajectory,
-            self._recorded(trainer.settings),
-            count_weights(trainer.fresh_model()),
+            run.trajectory,
+            self._recorded(run.settings),
+            count_weights(run.fresh_model()),
             label,
             np.asarray(torch.cat(values).cpu()),
         )
-        sizes = "-".join(map(str, trainer.trajectory[-1]["architecture"]))
-        self.picture.value = image_of(figure, f"The run after epoch {trainer.epoch}: {sizes}")
+        sizes = "-".join(map(str, run.trajectory[-1]["architecture"]))
+        self.picture.value = image_of(figure, f"The run after epoch {run.epoch}: {sizes}")
         self._show_state("training" if self._going.is_set() else "pausing")
 
     def _recorded(self, settings: Settings) -> pd.DataFrame:
@@ -275,11 +275,11 @@ class _Watch(Callback):
     def __init__(self, live: TrainLive) -> None:
         self._live = live
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, run: Run) -> None:
         self._live.after_step()
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self._live.after_epoch(trainer)
+    def on_epoch_end(self, run: Run) -> None:
+        self._live.after_epoch(run)
 
 
 def _gates(model: nn.Module) -> list[BernoulliGate]:

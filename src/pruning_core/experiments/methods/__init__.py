@@ -1,8 +1,8 @@
 """The training methods, by the name the command line gives them."""
 
 from pruning_core.experiments.methods.bernoulli import Bernoulli
-from pruning_core.experiments.methods.dense import Dense
 from pruning_core.experiments.methods.masked import IterativeMagnitude, Magnitude, Random, Snip
+from pruning_core.experiments.methods.method import Dense, Method
 from pruning_core.experiments.methods.penalised import (
     L1,
     L2,
@@ -13,7 +13,7 @@ from pruning_core.experiments.methods.penalised import (
 )
 from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
 
-METHODS: dict[str, type[Dense]] = {
+METHODS: dict[str, type[Method]] = {
     "bernoulli": Bernoulli,
     "dense": Dense,
     "halo": HaloPenalty,
@@ -31,7 +31,4 @@ METHODS: dict[str, type[Dense]] = {
 }
 """Methods by name."""
 
-METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
-"""Settings that only some methods read."""
-
-__all__ = ["METHODS", "METHOD_SETTINGS", "Dense"]
+__all__ = ["METHODS", "Dense", "Method"]

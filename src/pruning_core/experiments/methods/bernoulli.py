@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
-from pruning_core.experiments.methods.dense import Dense
+from pruning_core.experiments.methods.method import Method
+from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
 from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.metrics import error_percent
 
-if TYPE_CHECKING:
-    from pruning_core.experiments.loop import Trainer
 
-
-class Bernoulli(Dense):
+class Bernoulli(Method):
     """Bernoulli variational pruning, then deterministic epochs of the network it leaves.
 
     θ moves during the first ``settings.bernoulli_epochs``, by the pruner's recipe for a run of
@@ -28,32 +26,15 @@ class Bernoulli(Dense):
     after every epoch.
     """
 
-    gated = True
-    settings = frozenset(
-        {
-            "log_gamma",
-            "gate_inputs",
-            "gate_features",
-            "hyper_prior",
-            "theta",
-            "theta_step",
-            "smoothing",
-            "estimator",
-            "bernoulli_epochs",
-            "ramp_epochs",
-            "compact",
-        }
-    )
-
     def __init__(self) -> None:
         self.pruner: BernoulliPruner | None = None
 
-    def start(self, trainer: Trainer) -> None:
-        if self.is_settled(trainer):
+    def start(self, run: Run) -> None:
+        if run.phase == "settled":
             self.pruner = None
             return
-        settings = trainer.settings
-        gates = named_gates(trainer.model)
+        settings = run.settings
+        gates = named_gates(run.model)
         log_gamma = settings.log_gamma
         if len(log_gamma) not in (1, len(gates)):
             raise ValueError(
@@ -62,50 +43,47 @@ class Bernoulli(Dense):
             )
         by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
         self.pruner = BernoulliPruner(
-            trainer.model,
+            run.model,
             {
                 name: HYPER_PRIORS[settings.hyper_prior](price)
                 for name, price in zip(gates, by_gate, strict=True)
             },
-            num_examples=len(trainer.dataset.train_labels),
+            num_examples=len(run.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,
             estimator=ESTIMATORS[settings.estimator](),
-            example_inputs=trainer.dataset.train_images[:32],
-            total_steps=settings.epochs * trainer.steps_per_epoch,
-            ramp_steps=settings.ramp_epochs * trainer.steps_per_epoch,
+            example_inputs=run.dataset.train_images[:32],
+            total_steps=settings.epochs * run.steps_per_epoch,
+            ramp_steps=settings.ramp_epochs * run.steps_per_epoch,
             settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
             look_every=1,
         )
-        self.pruner.steps = trainer.step
+        self.pruner.steps = run.step
 
-    def is_settled(self, trainer: Trainer) -> bool:
-        return "undecided" in trainer.findings
+    def before_epoch(self, run: Run) -> None:
+        if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
+            self._settle(run)
 
-    def before_epoch(self, trainer: Trainer) -> None:
-        if self.pruner is not None and trainer.epoch == trainer.settings.bernoulli_epochs:
-            self._settle(trainer)
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         if self.pruner is None:
-            return super().backward(model, images, labels)
+            return super().backward(run, images, labels)
         return self.pruner.backward(
-            lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
+            lambda: F.cross_entropy(run.model(images), labels, reduction="none"), len(labels)
         )
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, run: Run) -> None:
         if self.pruner is not None:
             self.pruner.step()
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, run: Run) -> None:
         if self.pruner is None:
             return
-        if trainer.settings.compact:
-            self.pruner.compact_(trainer.optimizer)
-        if trainer.epoch + 1 == trainer.settings.epochs == trainer.settings.bernoulli_epochs:
-            self._settle(trainer)
+        if run.settings.compact:
+            self.pruner.compact_(run.optimizer)
+        if run.epoch + 1 == run.settings.epochs == run.settings.bernoulli_epochs:
+            self._settle(run)
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
         if self.pruner is None:
             return {}
         undecided = self.pruner.undecided()
@@ -122,21 +100,21 @@ class Bernoulli(Dense):
             },
         }
 
-    def _settle(self, trainer: Trainer) -> None:
+    def _settle(self, run: Run) -> None:
         """Note how decided θ is, then round it and go on with the plain network."""
         assert self.pruner is not None
-        data = trainer.dataset
+        data = run.dataset
         surviving = sum(int(gate.is_open().sum()) for gate in self.pruner.gates.values())
-        with sampled_gates(trainer.model):
-            stochastic = error_percent(trainer.model, data.eval_images, data.eval_labels)
-        trainer.findings.update(
+        with sampled_gates(run.model):
+            stochastic = error_percent(run.model, data.eval_images, data.eval_labels)
+        run.findings.update(
             undecided=sum(self.pruner.undecided().values()),
             surviving_units=surviving,
             stochastic_test_error_percent=stochastic,
             deterministic_test_error_percent=error_percent(
-                trainer.model, data.eval_images, data.eval_labels
+                run.model, data.eval_images, data.eval_labels
             ),
         )
-        self.pruner.settle_(trainer.optimizer)
-        remove_gates_(trainer.model)
-        self.pruner = None
+        self.pruner.settle_(run.optimizer)
+        remove_gates_(run.model)
+        self.pruner, run.phase = None, "settled"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +10,15 @@ from torch.nn.utils import prune
 
 from pruning_core.baselines.penalties import Bridge, Lasso, Penalty, Ridge, SharedShrinkage
 from pruning_core.baselines.variational_dropout import LOG_ALPHA_LIMIT, VariationalDropout
-from pruning_core.experiments.methods.dense import Dense
+from pruning_core.experiments.methods.method import Method
+from pruning_core.experiments.run import Run
+from pruning_core.experiments.settings import Settings
 from pruning_core.halo import Halo
 from pruning_core.metrics import weighted_layers
 from pruning_core.sparsity import TOLERANCE, make_permanent_, prune_below_, sparsity_curve
 
-if TYPE_CHECKING:
-    from pruning_core.experiments.loop import Trainer
-    from pruning_core.experiments.settings import Settings
 
-
-class Shrinking(Dense):
+class Shrinking(Method):
     """Zeros come from a price, which rises over the first ``settings.ramp_epochs`` to its full.
 
     After the last step, weights below ``TOLERANCE`` become zeros. Every parameter is penalised,
@@ -28,21 +26,21 @@ class Shrinking(Dense):
     grows with more zeros is noted in ``sparsity_curve``.
     """
 
-    def before_step(self, trainer: Trainer) -> None:
-        ramp_steps = trainer.settings.ramp_epochs * trainer.steps_per_epoch
-        if trainer.step <= ramp_steps:
-            share = (trainer.step + 1) / (ramp_steps + 1)
-            self.charge(trainer.settings, share)
+    def before_step(self, run: Run) -> None:
+        ramp_steps = run.settings.ramp_epochs * run.steps_per_epoch
+        if run.step <= ramp_steps:
+            share = (run.step + 1) / (ramp_steps + 1)
+            self.charge(run.settings, share)
 
     def charge(self, settings: Settings, share: float) -> None:
         """Set the price to this share, in (0, 1], of the full one."""
 
-    def after_epoch(self, trainer: Trainer) -> None:
-        if trainer.epoch + 1 == trainer.settings.epochs:
-            self.end_in_zeros_(trainer.model)
-            data = trainer.dataset
-            trainer.findings["sparsity_curve"] = sparsity_curve(
-                trainer.model, data.eval_images, data.eval_labels
+    def after_epoch(self, run: Run) -> None:
+        if run.epoch + 1 == run.settings.epochs:
+            self.end_in_zeros_(run.model)
+            data = run.dataset
+            run.findings["sparsity_curve"] = sparsity_curve(
+                run.model, data.eval_images, data.eval_labels
             )
 
     def end_in_zeros_(self, model: nn.Module) -> None:
@@ -52,58 +50,52 @@ class Shrinking(Dense):
 class HaloPenalty(Shrinking):
     """HALO: the optimizer learns the weights and their coefficients together, to the last step."""
 
-    settings = frozenset({"xi", "psi", "proximal", "budget", "initial_coefficient", "ramp_epochs"})
-
-    def start(self, trainer: Trainer) -> None:
-        settings = trainer.settings
+    def start(self, run: Run) -> None:
+        settings = run.settings
         self.halo = Halo(
-            trainer.model,
+            run.model,
             settings.xi,
             settings.psi,
             initial=settings.initial_coefficient,
             biases=True,
-            budget=settings.budget,
             proximal=settings.proximal,
         )
+        run.auxiliary = [self.halo.coefficients]
 
     def charge(self, settings: Settings, share: float) -> None:
         self.halo.psi = share * settings.psi
 
-    def parameters(self) -> list[nn.Parameter]:
-        return [self.halo.coefficients]
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = super().backward(model, images, labels)
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super().backward(run, images, labels)
         self.halo.backward()
         return loss
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, run: Run) -> None:
         if self.halo.proximal:
-            self.halo.shrink_(trainer.weight_step())
+            self.halo.shrink_(run.weight_step())
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
         return {"penalty": float(self.halo.value())}
 
 
 class SingleCoefficient(Shrinking):
     """A penalty with one coefficient for all weights."""
 
-    settings = frozenset({"strength", "ramp_epochs"})
     kind: ClassVar[type[Penalty]]
 
-    def start(self, trainer: Trainer) -> None:
-        self.penalty = self.kind(trainer.settings.strength)
+    def start(self, run: Run) -> None:
+        self.penalty = self.kind(run.settings.strength)
 
     def charge(self, settings: Settings, share: float) -> None:
         self.penalty.strength = share * settings.strength
 
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = super().backward(model, images, labels)
-        self.penalty.backward(list(model.parameters()))
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super().backward(run, images, labels)
+        self.penalty.backward(list(run.model.parameters()))
         return loss
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
-        return {"penalty": float(self.penalty.value(list(trainer.model.parameters())))}
+    def record(self, run: Run) -> dict[str, Any]:
+        return {"penalty": float(self.penalty.value(list(run.model.parameters())))}
 
 
 class L1(SingleCoefficient):
@@ -127,44 +119,36 @@ class BridgeThird(SingleCoefficient):
 class Sws(SingleCoefficient):
     """HALO's own baseline: the one coefficient is learned."""
 
-    settings = frozenset({"xi", "psi", "initial_coefficient", "ramp_epochs"})
-
-    def start(self, trainer: Trainer) -> None:
-        settings = trainer.settings
+    def start(self, run: Run) -> None:
+        settings = run.settings
         self.penalty = SharedShrinkage(
             settings.xi, settings.psi, initial=settings.initial_coefficient
-        ).to(trainer.device)
+        ).to(run.device)
+        run.auxiliary = [self.penalty.coefficient]
 
     def charge(self, settings: Settings, share: float) -> None:
         self.penalty.psi = share * settings.psi
 
-    def parameters(self) -> list[nn.Parameter]:
-        return [self.penalty.coefficient]
-
-    def record(self, trainer: Trainer) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
         coefficient = float(self.penalty.coefficient.detach())
-        return super().record(trainer) | {"coefficient": coefficient}
+        return super().record(run) | {"coefficient": coefficient}
 
 
 class SparseVariationalDropout(Shrinking):
     """Sparse variational dropout: weights end at zero where noise has drowned them."""
 
-    settings = frozenset({"strength", "ramp_epochs"})
-
-    def start(self, trainer: Trainer) -> None:
+    def start(self, run: Run) -> None:
         if hasattr(self, "dropout"):
             self.dropout.remove()
-        self.dropout = VariationalDropout(trainer.model)
-        self.price = trainer.settings.strength
+        self.dropout = VariationalDropout(run.model)
+        self.price = run.settings.strength
+        run.auxiliary = list(self.dropout.parameters())
 
     def charge(self, settings: Settings, share: float) -> None:
         self.price = share * settings.strength
 
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.dropout.parameters())
-
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        loss = super().backward(model, images, labels)
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        loss = super().backward(run, images, labels)
         self.dropout.backward(self.price)
         return loss
 
@@ -174,6 +158,6 @@ class SparseVariationalDropout(Shrinking):
             prune.custom_from_mask(layer, "weight", log_alpha.detach() <= LOG_ALPHA_LIMIT)
         make_permanent_(model)
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
         with torch.no_grad():
             return {"penalty": float(self.price * self.dropout.divergence())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,76 +11,66 @@ from torch import Tensor, nn
 from pruning_core.baselines.hard_concrete import HardConcreteGate
 from pruning_core.baselines.penalties import Group, GroupLasso
 from pruning_core.compaction import compact_
-from pruning_core.experiments.methods.dense import Dense
+from pruning_core.experiments.methods.method import Method
+from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.metrics import weighted_layers
 
-if TYPE_CHECKING:
-    from pruning_core.experiments.loop import Trainer
-
-
 Layer = nn.Linear | nn.Conv2d
 
 
-class Structured(Dense):
+class Structured(Method):
     """Units without weights are removed before the last ``settings.fine_tune_epochs``.
 
     Those epochs train what is left, without any price. With none of them, the units leave after
     the last step.
     """
 
-    gated = True
-    settings = frozenset({"gate_inputs", "gate_features", "strength", "fine_tune_epochs"})
-
-    def start(self, trainer: Trainer) -> None:
-        self.active = not self.is_settled(trainer)
-        if not self.active:
+    def start(self, run: Run) -> None:
+        if run.phase == "settled":
             return
         # The second time, after a checkpoint was loaded, other modules stand in for the gates.
-        for name, gate in list(trainer.model.named_modules()):
+        for name, gate in list(run.model.named_modules()):
             if isinstance(gate, BernoulliGate):
-                _replace(trainer.model, name, self.stand_in(gate, trainer))
-        self.prepare(trainer)
+                _replace(run.model, name, self.stand_in(gate, run))
+        self.prepare(run)
 
-    def is_settled(self, trainer: Trainer) -> bool:
-        return "units_removed" in trainer.findings
-
-    def stand_in(self, gate: BernoulliGate, trainer: Trainer) -> nn.Module:
+    def stand_in(self, gate: BernoulliGate, run: Run) -> nn.Module:
         """What takes the place of a gate during training."""
         return nn.Identity()
 
-    def prepare(self, trainer: Trainer) -> None:
+    def prepare(self, run: Run) -> None:
         """Called when every gate has its stand-in."""
 
-    def finish_(self, trainer: Trainer) -> None:
+    def finish_(self, run: Run) -> None:
         """Write what the method has decided into the weights, as zeros."""
 
-    def before_epoch(self, trainer: Trainer) -> None:
-        settings = trainer.settings
-        if self.active and trainer.epoch == settings.epochs - settings.fine_tune_epochs:
-            self._settle(trainer)
+    def before_epoch(self, run: Run) -> None:
+        settings = run.settings
+        if run.phase == "pruning" and run.epoch == settings.epochs - settings.fine_tune_epochs:
+            self._settle(run)
 
-    def after_epoch(self, trainer: Trainer) -> None:
-        if self.active and trainer.epoch + 1 == trainer.settings.epochs:
-            self._settle(trainer)
+    def after_epoch(self, run: Run) -> None:
+        if run.phase == "pruning" and run.epoch + 1 == run.settings.epochs:
+            self._settle(run)
 
     @torch.no_grad()
-    def _settle(self, trainer: Trainer) -> None:
-        self.finish_(trainer)
-        self.active = False
-        gates = named_gates(trainer.fresh_model())
+    def _settle(self, run: Run) -> None:
+        self.finish_(run)
+        gates = named_gates(run.fresh_model())
         for name, gate in gates.items():
             gate.theta.fill_(1.0)
-            _replace(trainer.model, name, gate)
-        dead = {name: _without_weights(trainer.model, name, gate) for name, gate in gates.items()}
+            _replace(run.model, name, gate)
+        dead = {name: _without_weights(run.model, name, gate) for name, gate in gates.items()}
         for mask in dead.values():
             # A network needs one unit a layer, be it a constant.
             mask[0] &= not bool(mask.all())
-        removed = compact_(trainer.model, dead, trainer.dataset.train_images[:32])
-        remove_gates_(trainer.model)
-        trainer.findings["units_removed"] = removed
-        trainer.optimizer = trainer.fresh_optimizer()
+        removed = compact_(run.model, dead, run.dataset.train_images[:32])
+        remove_gates_(run.model)
+        run.findings["units_removed"] = removed
+        run.optimizer = run.fresh_optimizer()
+        run.phase = "settled"
 
 
 class GroupLassoOnUnits(Structured):
@@ -89,58 +79,56 @@ class GroupLassoOnUnits(Structured):
     Gated inputs are groups too: the weights that read them.
     """
 
-    def prepare(self, trainer: Trainer) -> None:
+    def prepare(self, run: Run) -> None:
         groups: list[Group] = []
-        for name, gate in named_gates(trainer.fresh_model()).items():
-            before, after = _neighbours(trainer.model, name)
+        for name, gate in named_gates(run.fresh_model()).items():
+            before, after = _neighbours(run.model, name)
             if before is None or isinstance(gate, InputGate):
                 groups.append([(after.weight, 1)])
             else:
                 groups.append([(before.weight, 0), (before.get_parameter("bias"), 0)])
-        self.penalty = GroupLasso(trainer.settings.strength, groups)
+        self.penalty = GroupLasso(run.settings.strength, groups)
 
-    def after_step(self, trainer: Trainer) -> None:
-        if self.active:
-            self.penalty.shrink_(trainer.weight_step())
+    def after_step(self, run: Run) -> None:
+        if run.phase == "pruning":
+            self.penalty.shrink_(run.weight_step())
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
-        return {"penalty": float(self.penalty.value())} if self.active else {}
+    def record(self, run: Run) -> dict[str, Any]:
+        return {"penalty": float(self.penalty.value())} if run.phase == "pruning" else {}
 
 
 class L0(Structured):
     """L0 with hard-concrete gates: a unit pays for every weight that would leave with it."""
 
-    settings = Structured.settings | {"theta"}
+    def stand_in(self, gate: BernoulliGate, run: Run) -> nn.Module:
+        stand_in = HardConcreteGate(gate.num_units, theta=run.settings.theta)
+        return stand_in.to(run.device)
 
-    def stand_in(self, gate: BernoulliGate, trainer: Trainer) -> nn.Module:
-        stand_in = HardConcreteGate(gate.num_units, theta=trainer.settings.theta)
-        return stand_in.to(trainer.device)
-
-    def prepare(self, trainer: Trainer) -> None:
-        modules = trainer.model.named_modules()
+    def prepare(self, run: Run) -> None:
+        modules = run.model.named_modules()
         self.gates = {name: m for name, m in modules if isinstance(m, HardConcreteGate)}
         self.prices = []
         for name, gate in self.gates.items():
-            layers = [layer for layer in _neighbours(trainer.model, name) if layer is not None]
+            layers = [layer for layer in _neighbours(run.model, name) if layer is not None]
             weights = sum(layer.weight.numel() for layer in layers)
-            self.prices.append(trainer.settings.strength * weights / len(gate.log_alpha))
+            self.prices.append(run.settings.strength * weights / len(gate.log_alpha))
 
-    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        if not self.active:
-            return super().backward(model, images, labels)
-        loss = F.cross_entropy(model(images), labels)
+    def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
+        if run.phase == "settled":
+            return super().backward(run, images, labels)
+        loss = F.cross_entropy(run.model(images), labels)
         (loss + self._penalty()).backward()
         return loss.detach()
 
-    def record(self, trainer: Trainer) -> dict[str, Any]:
-        if not self.active:
+    def record(self, run: Run) -> dict[str, Any]:
+        if run.phase == "settled":
             return {}
         with torch.no_grad():
             return {"penalty": float(self._penalty())}
 
-    def finish_(self, trainer: Trainer) -> None:
+    def finish_(self, run: Run) -> None:
         for name, gate in self.gates.items():
-            after = _neighbours(trainer.model, name)[1]
+            after = _neighbours(run.model, name)[1]
             factors = gate.multipliers()
             by_input = factors.repeat_interleave(after.weight.shape[1] // len(factors))
             after.weight.mul_(by_input.view(-1, *[1] * (after.weight.dim() - 2)))
