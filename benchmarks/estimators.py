@@ -7,11 +7,9 @@ python benchmarks/estimators.py --train    short runs on the validation split as
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pruning_core.estimators import ESTIMATORS, ExactSum
@@ -19,8 +17,8 @@ from pruning_core.experiments.data import Dataset, load
 from pruning_core.experiments.loop import Trainer
 from pruning_core.experiments.settings import recommended
 from pruning_core.gates import named_gates
-from pruning_core.models import lenet_300_100
 from pruning_core.pathwise import Estimator, IntegratedGates
+from pruning_core.theory.estimator_quality import quality, small_network, theta_gradient
 
 DRAWS = 2000
 CONTENDERS: dict[str, Callable[[], Estimator]] = {
@@ -42,39 +40,17 @@ def main() -> None:
 
 def against_the_exact_sum(data: Dataset) -> None:
     """Relative bias and noise of the gradient on a small network, halfway through learning."""
-    torch.manual_seed(0)
-    model = lenet_300_100((8, 4))
-    gates = list(named_gates(model).values())
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for index in torch.randperm(20_000).split(128):
-        optimizer.zero_grad()
-        F.cross_entropy(model(data.train_images[index]), data.train_labels[index]).backward()
-        optimizer.step()
-    for gate in gates:
-        gate.theta.data.uniform_(0.2, 0.8)
+    model = small_network(data)
     images, labels = data.train_images[:256], data.train_labels[:256]
-
-    def gradient(estimator: Estimator) -> Tensor:
-        for gate in gates:
-            gate.theta.grad = None
-            gate.estimator = estimator
-        estimator.backward(
-            gates, lambda: F.cross_entropy(model(images), labels, reduction="none"), len(labels)
-        )
-        return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
-
-    exact = gradient(ExactSum())
+    exact = theta_gradient(model, ExactSum(), images, labels)
     print(f"gradient in θ of 12 gates, {DRAWS} draws; relative to the norm of the exact sum")
     print(f"  {'':32}{'bias':>8}{'± (noise)':>12}{'std of one':>12}{'ms':>8}")
     for name, build in CONTENDERS.items():
-        estimator = build()
-        started = time.perf_counter()
-        draws = torch.stack([gradient(estimator) for _ in range(DRAWS)])
-        cost = 1000 * (time.perf_counter() - started) / DRAWS
-        bias = (draws.mean(0) - exact).norm() / exact.norm()
-        spread = draws.std(0).norm() / exact.norm()
-        noise = spread / DRAWS**0.5
-        print(f"  {name:32}{bias:8.3f}{noise:12.3f}{spread:12.2f}{cost:8.2f}")
+        found = quality(model, build(), images, labels, exact, DRAWS)
+        print(
+            f"  {name:32}{found.bias:8.3f}{found.error:12.3f}{found.noise:12.2f}"
+            f"{found.milliseconds:8.2f}"
+        )
     print()
 
 
@@ -88,17 +64,7 @@ def noise_in_training(data: Dataset) -> None:
     def worth(estimator: Estimator) -> Tensor:
         index = torch.randint(len(data.train_labels), (128,))
         images, labels = data.train_images[index], data.train_labels[index]
-        trainer.optimizer.zero_grad()
-        for gate in gates:
-            gate.theta.grad = None
-            gate.estimator = estimator
-        estimator.backward(
-            gates,
-            lambda: F.cross_entropy(trainer.model(images), labels, reduction="none"),
-            len(labels),
-        )
-        gradients = [gate.theta.grad for gate in gates if gate.theta.grad is not None]
-        return -len(data.train_labels) * torch.cat(gradients)
+        return -len(data.train_labels) * theta_gradient(trainer.model, estimator, images, labels)
 
     sizes = [gate.num_units for gate in gates]
     print("LeNet-300-100 after 5 epochs, batches of 128: one estimate of a unit's worth in nats,")

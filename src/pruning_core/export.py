@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
 from pruning_core.files import write_atomically
-from pruning_core.gates import BernoulliGate, InputGate
+from pruning_core.gates import BernoulliGate, InputGate, any_gates
 from pruning_core.models import build_model
 
 WEIGHTS_FILE = "model.safetensors"
@@ -39,7 +39,7 @@ def export(model: nn.Module) -> nn.Module:
 
 def remove_gates_(model: nn.Module) -> nn.Module:
     """As :func:`export`, in place: the parameters stay those that the optimizer holds."""
-    gates = {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
+    gates = any_gates(model)
     for name, gate in gates.items():
         unsettled = int(((gate.theta > 0) & (gate.theta < 1)).sum())
         if unsettled:
@@ -140,7 +140,6 @@ def _without_theta(gate: BernoulliGate) -> nn.Module:
 def settled_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The unpruned model without gates, with a mask where the saved one has a mask."""
     settled = copy.deepcopy(model)
-    for name, gate in settled.named_modules():
-        if isinstance(gate, BernoulliGate):
-            gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
+    for name, gate in any_gates(settled).items():
+        gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
     return remove_gates_(settled)

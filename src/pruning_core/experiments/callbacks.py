@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pruning_core.files import write_atomically
-from pruning_core.gates import BernoulliGate
+from pruning_core.gates import any_gates
 from pruning_core.halo import Halo
 
 if TYPE_CHECKING:
@@ -88,19 +88,14 @@ class ThetaHistory(Callback):
         return {name: torch.stack(rows) for name, rows in self._rows.items()}
 
     def on_train_start(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
+        for name, gate in any_gates(trainer.model).items():
             self._rows[name] = [gate.theta.detach().cpu().clone()]
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        for name, gate in self._gates(trainer).items():
+        for name, gate in any_gates(trainer.model).items():
             row = torch.zeros_like(self._rows[name][0])
             row[gate.unit_index.cpu()] = gate.theta.detach().cpu()
             self._rows[name].append(row)
-
-    @staticmethod
-    def _gates(trainer: Trainer) -> dict[str, BernoulliGate]:
-        modules = trainer.model.named_modules()
-        return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
 
 
 class HaloHistory(Callback):

@@ -13,7 +13,7 @@ from pruning_core.baselines.penalties import Group, GroupLasso
 from pruning_core.compaction import compact_
 from pruning_core.experiments.methods.dense import Dense
 from pruning_core.export import remove_gates_
-from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.gates import BernoulliGate, InputGate, any_gates, named_gates
 from pruning_core.metrics import weighted_layers
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ class Structured(Dense):
         if not self.active:
             return
         # The second time, after a checkpoint was loaded, other modules stand in for the gates.
-        for name, gate in list(trainer.model.named_modules()):
-            if isinstance(gate, BernoulliGate):
-                _replace(trainer.model, name, self.stand_in(gate, trainer))
+        for name, gate in any_gates(trainer.model).items():
+            _replace(trainer.model, name, self.stand_in(gate, trainer))
         self.prepare(trainer)
 
     def is_settled(self, trainer: Trainer) -> bool:
