@@ -15,8 +15,8 @@ from pruning_core import __version__
 from pruning_core.cli import _parser, _settings, main
 from pruning_core.experiments.callbacks import CHECKPOINT_FILE
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
+from pruning_core.studies.claims import load_claims
 from pruning_core.studies.declaration import Run, load_study
-from pruning_core.studies.ledger import load_claims
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("pruning-core")

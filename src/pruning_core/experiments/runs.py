@@ -55,6 +55,9 @@ def train(
                 "--out"
             )
         trainer.load_state_dict(_read_checkpoint(checkpoint))
+    elif (directory / SUMMARY_FILE).exists():
+        # As a study leaves its runs.
+        raise TrainingError(f"{directory} holds a finished run; choose another --out")
     try:
         make_writable(directory)
     except OSError as error:

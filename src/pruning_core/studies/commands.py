@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+from pruning_core.studies.archive import Archive
 
+if TYPE_CHECKING:
     from pruning_core.studies.declaration import Study
 
 
@@ -85,25 +87,26 @@ def _action(
 def _add_root(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--root",
-        type=Path,
-        default=Path(),
+        dest="archive",
+        type=Archive,
+        default=Archive(Path()),
         metavar="DIR",
         help="folder of studies/, results/ and runs/ (default: here)",
     )
 
 
 def _list(options: argparse.Namespace) -> int:
-    from pruning_core.studies.declaration import StudyError, load_study, names
-    from pruning_core.studies.execution import unfinished
+    from pruning_core.studies.declaration import StudyError
 
-    folder = options.root / "studies"
-    known = names(folder)
+    archive: Archive = options.archive
+    known = archive.names()
     if not known:
-        raise StudyError(f"no study is declared in {folder.resolve()}; name its parent by --root")
+        raise StudyError(
+            f"no study is declared in {archive.studies.resolve()}; name its parent by --root"
+        )
     for name in known:
-        study = load_study(name, folder)
-        total = len(study.runs)
-        done = total - len(unfinished(study, options.root))
+        study = archive.study(name)
+        total, done = len(study.runs), len(archive.table(name))
         print(f"{name:24}{done:5} of {total:4} runs  {study.title}")
     return 0
 
@@ -115,13 +118,14 @@ def _run(options: argparse.Namespace) -> int:
 
     study = _study(options)
     if options.again is not None:
-        forgotten = start_over(study, options.root, options.again)
+        forgotten = start_over(study, options.archive.root, options.again)
         print(
             f"{options.again}: {forgotten} recorded before, trained again; git has what they found"
         )
-    run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
+    with _signals_interrupt():
+        run_study(study, options.archive.root, jobs=options.jobs, scheduler=options.scheduler)
     _show(options)
-    claims = ledger.decided(options.root, {study.name})
+    claims = ledger.decided(options.archive, {study.name})
     if claims:
         print(f"\n{as_text(claims, verbose=True)}")
     return 0
@@ -129,7 +133,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     study = _study(options)
-    done = _table(study, options).groupby("point").size()
+    done = options.archive.table(study.name).groupby("point").size()
     total: dict[str, int] = {}
     for run in study.runs:
         total[run.point] = total.get(run.point, 0) + 1
@@ -143,7 +147,7 @@ def _show(options: argparse.Namespace) -> int:
     from pruning_core.studies.intervals import interval
 
     study = _study(options)
-    found = _table(study, options)
+    found = options.archive.table(study.name)
     width = max(len(point) for point in study.points)
     print(f"{study.title}\n{'point':{width}}   n  {'error %':16}{'weights %':16}{'MACs':>10}")
     for point in study.points:
@@ -164,16 +168,16 @@ def _ledger(options: argparse.Namespace) -> int:
     from pruning_core.studies.ledger_text import as_text
 
     if options.published and not options.json:
-        print(published.as_text(published.compared(options.root)))
+        print(published.as_text(published.compared(options.archive)))
         return 0
-    abstracts = ledger.abstracts(options.root)
-    claims = ledger.decided(options.root)
+    abstracts = ledger.abstracts(options.archive)
+    claims = ledger.decided(options.archive)
     if options.source is not None:
         claims = [claim for claim in claims if claim["source"] == options.source]
         abstracts = abstracts if options.source == "abstract" else []
     if options.json:
         found = {"abstracts": abstracts, "claims": claims}
-        found["published"] = published.compared(options.root)
+        found["published"] = published.compared(options.archive)
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     print(as_text(claims, abstracts, verbose=options.verbose))
@@ -181,12 +185,20 @@ def _ledger(options: argparse.Namespace) -> int:
 
 
 def _study(options: argparse.Namespace) -> Study:
-    from pruning_core.studies.declaration import load_study
-
-    return load_study(options.name, options.root / "studies")
+    return options.archive.study(options.name)
 
 
-def _table(study: Study, options: argparse.Namespace) -> pd.DataFrame:
-    from pruning_core.studies.records import table
-
-    return table(study, options.root / "results")
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let what ends a program from outside do what Ctrl-C does, so that no worker outlives it."""
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # What was set to be ignored, by nohup say, stays so.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
