@@ -21,8 +21,8 @@ from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from pruning_core.experiments.flags import from_flags
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
+from pruning_core.studies.claims import load_claims
 from pruning_core.studies.declaration import Run, load_study
-from pruning_core.studies.ledger import load_claims
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("pruning-core")

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from pruning_core.studies import cost, tables
+from pruning_core.studies.archive import Archive
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 
 
 def test_a_dense_run_costs_everything_and_nothing_leaves() -> None:
@@ -22,14 +24,14 @@ def test_costs_begin_with_the_dense_network() -> None:
 
 
 def test_the_last_saving_so_far_is_what_the_run_saved() -> None:
-    epochs = tables.epochs(ROOT, "training-cost")
+    epochs = tables.epochs(ARCHIVE, "training-cost")
     last = cost.by_epoch(epochs).groupby(["point", "seed"])["saved"].last()
     rho = cost.departures(epochs).set_index(["point", "seed"])["rho"]
     assert (100 - rho).sort_index().tolist() == pytest.approx(last.sort_index().tolist())
 
 
 def test_a_dense_run_is_the_work_of_its_epochs_and_counts_once() -> None:
-    runs = tables.runs(ROOT, "training-cost")
+    runs = tables.runs(ARCHIVE, "training-cost")
     found = cost.with_work(pd.concat([runs, runs]))
     assert len(found) == len(runs)
     dense = found.loc[found["method"] == "dense"]
@@ -38,13 +40,13 @@ def test_a_dense_run_is_the_work_of_its_epochs_and_counts_once() -> None:
     assert set(dense["trained"]) == {"dense, 90 epochs", "dense, 20 epochs"}
     pruned = found.loc[found["point"] == "lenet-300-100"]
     assert set(pruned["trained"]) == {"pruned, 28 nats"}
-    both = cost.departures(tables.epochs(ROOT, "training-cost")).set_index(["point", "seed"])
+    both = cost.departures(tables.epochs(ARCHIVE, "training-cost")).set_index(["point", "seed"])
     expected = both["dense_epochs"].loc["lenet-300-100"]
     assert pruned.set_index("seed")["work"].to_dict() == pytest.approx(expected.to_dict(), abs=1e-3)
 
 
 def test_work_and_error_are_means_over_the_seeds() -> None:
-    runs = tables.runs(ROOT, "training-cost")
+    runs = tables.runs(ARCHIVE, "training-cost")
     found = cost.work_and_error(cost.with_work(runs)).set_index(["model", "method"])
     assert found["n"].tolist() == [10, 10, 10, 10]
     dense = runs.loc[runs["point"] == "lenet-5-dense", "test_error_percent"]
@@ -56,8 +58,8 @@ def test_work_and_error_are_means_over_the_seeds() -> None:
 
 def test_the_table_of_runs_tells_the_mean_departure_too() -> None:
     """From two columns of a row what the trajectory says epoch by epoch."""
-    rows = tables.runs(ROOT, "training-cost").set_index(["point", "seed"])["departure_percent"]
-    found = cost.departures(tables.epochs(ROOT, "training-cost")).set_index(["point", "seed"])
+    rows = tables.runs(ARCHIVE, "training-cost").set_index(["point", "seed"])["departure_percent"]
+    found = cost.departures(tables.epochs(ARCHIVE, "training-cost")).set_index(["point", "seed"])
     expected = (100 * found["departure"] / found["epochs"]).reindex(rows.index)
     assert int(np.isnan(rows.to_numpy()).sum()) == 20  # dense ones, of which nothing leaves
     np.testing.assert_allclose(rows, expected, atol=1e-3)

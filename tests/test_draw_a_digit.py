@@ -15,10 +15,12 @@ from playwright.sync_api import Browser, Page
 from pruning_core.experiments.data import Dataset
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval
 from pruning_core.studies.tables import by_point
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 NETWORKS = ("dense", "pruned")
 TWO = [
     *[(0.28, 0.36), (0.30, 0.26), (0.40, 0.18), (0.54, 0.18), (0.65, 0.26), (0.67, 0.38)],
@@ -134,7 +136,7 @@ def test_the_page_tells_the_size_and_the_error_of_the_network_and_of_ten(
 ) -> None:
     network = load_model(ROOT / f"results/models/lenet-300-100-{name}")
     point = {"dense": "lenet-300-100-dense", "pruned": "lenet-300-100"}[name]
-    errors = by_point(ROOT, "training-cost")[point]["test_error_percent"]
+    errors = by_point(ARCHIVE, "training-cost")[point]["test_error_percent"]
     assert len(errors) == 10
     told = page.locator(f"[data-network={name}] dd").all_inner_texts()[:4]
     assert told == [

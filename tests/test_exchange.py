@@ -1,12 +1,15 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from pruning_core.studies import exchange, tables
+from pruning_core.studies.archive import Archive
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 
 
 def trajectory(run: str, drawn: float, plain: float) -> list[dict[str, object]]:
@@ -40,9 +43,24 @@ def test_rates_compare_neighbouring_prices() -> None:
     assert found["J gained"] == pytest.approx(12)
 
 
-def test_the_recorded_runs_have_all_that_is_read() -> None:
-    runs, epochs = tables.runs(ROOT, "lenet-300-100"), tables.epochs(ROOT, "lenet-300-100")
+def test_the_rates_of_the_recorded_runs_are_quotients_of_means_of_points() -> None:
+    runs, epochs = tables.runs(ARCHIVE, "lenet-300-100"), tables.epochs(ARCHIVE, "lenet-300-100")
     found = exchange.with_expected_off(runs, epochs)["expected_off"]
     assert all(0 <= off < 300 for off in found)
-    for row in exchange.rates(runs, epochs).to_dict("records"):
-        assert all(abs(value) < 1e6 for value in row.values())
+    means: dict[str, Any] = {}
+    for phase, noted in (("drawn", epochs[epochs["theta"] != "{}"]), ("plain", epochs)):
+        last = noted.loc[noted.groupby("run")["epoch"].idxmax()]
+        means[phase] = 60_000 * last.groupby("point")["loss"].mean()
+    units = runs.groupby("point")["surviving_units"].mean()
+    rows = exchange.rates(runs, epochs).reset_index().to_dict("records")
+    assert len(rows) > 3
+    for row in rows:
+        few, many = (
+            f"{row['series']} log_gamma={row[price]:g}" for price in ("next price", "price")
+        )
+        fall = units[many] - units[few]
+        for phase, loss in means.items():
+            expected = (loss[few] - loss[many]) / fall
+            assert row[f"nats per unit, {phase}"] == pytest.approx(expected)
+        gained = row["price"] * fall - (means["plain"][few] - means["plain"][many])
+        assert row["J gained"] == pytest.approx(gained)

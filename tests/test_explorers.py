@@ -20,12 +20,14 @@ from pruning_core.explorers.chart import MIME
 from pruning_core.explorers.unit import STARTS
 from pruning_core.halo import bridge_scale, bridge_shrink, bridge_threshold
 from pruning_core.hyperprior import Fixed, Flattening, beta_of_price, resting_theta
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.published import load_published
 from pruning_core.studies.tables import epochs, runs
 from pruning_core.theory.dynamics import Bounds, OneUnit
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 PLACES = {  # by name, the page and the place among its explorers
     "hyper_prior": ("flattening", 0),
     "life_of_a_unit": ("convergence", 0),
@@ -327,8 +329,8 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
     explorer: Callable[[str], Shown],
 ) -> None:
     shown = explorer("theta_in_motion")
-    noted = epochs(ROOT, "lenet-300-100")
-    runs_with_pixels = trained.gated_runs(ROOT)
+    noted = epochs(ARCHIVE, "lenet-300-100")
+    runs_with_pixels = trained.gated_runs(ARCHIVE)
     for price, seed, gate in ((28, 0, 0), (56, 1, 1), (110, 1, 2)):
         shown.turn(price=price, seed=seed, layer=trained.LAYERS[gate])
         known = runs_with_pixels.query(f"log_gamma == {price} and seed == {seed}")
@@ -352,7 +354,7 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
 
 def test_the_pixels_are_those_of_the_recorded_masks(explorer: Callable[[str], Shown]) -> None:
     shown = explorer("which_pixels")
-    masks, known = load_masks(ROOT), trained.gated_runs(ROOT)
+    masks, known = load_masks(ARCHIVE), trained.gated_runs(ARCHIVE)
     for price, group in known.groupby("log_gamma"):
         shown.turn(price=price)
         counts = np.sum([masks[run] for run in group["run"] if run in masks], axis=0)
@@ -368,13 +370,13 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
     explorer: Callable[[str], Shown], model: str
 ) -> None:
     shown = explorer(f"size_of_{model.replace('-', '_')}")
-    published = load_published(ROOT).query(f"model == {model!r} and kind == 'structured'")
+    published = load_published(ARCHIVE).query(f"model == {model!r} and kind == 'structured'")
     rows = shown.rows("kind", "size", "error", "label")
     kinds = ("published", "recalled")
     theirs = {(row["label"], row["size"], row["error"]) for row in rows if row["kind"] in kinds}
     columns = ["method", "weights_percent", "error_percent"]
     assert theirs == set(published[columns].itertuples(index=False, name=None))
-    known = runs(ROOT, model)
+    known = runs(ARCHIVE, model)
     settings = [json.loads(text) for text in known["settings"]]
     known = known.assign(price=[s["log_gamma"][0] for s in settings])
     complete = known.groupby("point").filter(lambda group: len(group) >= 10)
@@ -400,7 +402,7 @@ def test_the_interval_is_shown_on_demand_and_is_students(
     explorer: Callable[[str], Shown], model: str
 ) -> None:
     shown = explorer(f"zeros_of_{model.replace('-', '_')}")
-    known = runs(ROOT, f"halo-{model}")
+    known = runs(ARCHIVE, f"halo-{model}")
     shown.turn(share=98, intervals=False)
     assert shown.element.evaluate(RULES) == 0
     shown.turn(intervals=True)
@@ -427,7 +429,7 @@ RULES = """element => {
 
 def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], Shown]) -> None:
     shown = explorer("starts")
-    known = runs(ROOT, "robustness")
+    known = runs(ARCHIVE, "robustness")
     measures = ["test_error_percent", "pixels", "first", "second"]
     rows = shown.rows("label", *measures)
     for start, group in known.groupby("point"):
@@ -443,7 +445,7 @@ def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], S
 
 
 def test_the_mean_of_every_start_has_students_interval(explorer: Callable[[str], Shown]) -> None:
-    known = runs(ROOT, "robustness")
+    known = runs(ARCHIVE, "robustness")
     rows = explorer("starts").rows("label", "mean", "low", "high")
     for start, group in known.groupby("point"):
         sizes = np.array([text.split("-") for text in group["architecture"]], dtype=float)

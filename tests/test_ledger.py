@@ -16,23 +16,25 @@ import pytest
 from scipy import stats
 
 from pruning_core.cli import main
+from pruning_core.studies import feature_selection
+from pruning_core.studies.archive import Archive
+from pruning_core.studies.claims import SOURCES, load_claims
 from pruning_core.studies.conditions import Condition
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.fronts import front, lead
 from pruning_core.studies.ledger import (
-    SOURCES,
     VERDICTS,
     abstracts,
     counts,
     decided,
     find,
-    load_claims,
 )
 from pruning_core.studies.ledger_page import first_screen, item, named, section
 from pruning_core.studies.ledger_text import as_text, last_line
 from pruning_core.studies.records import record
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 PROGRAM = Path(sys.executable).with_name("pruning-core")
 SEEDS = 10
 ERRORS = {"a": 1.5 + 0.1 * np.sin(np.arange(SEEDS)), "b": 1.6 + 0.1 * np.cos(np.arange(SEEDS))}
@@ -43,7 +45,7 @@ Claims = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def claims() -> Claims:
-    return decided(ROOT)
+    return decided(ARCHIVE)
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def condition(**changes: Any) -> Condition:
 
 
 def test_a_mean_has_the_t_interval(recorded: Recorded) -> None:
-    found = find(condition(at_most=1.6), recorded(ERRORS))
+    found = find(condition(at_most=1.6), Archive(recorded(ERRORS)))
     expected = stats.ttest_1samp(ERRORS["a"], 0).confidence_interval()
     assert found.estimate == pytest.approx(ERRORS["a"].mean())
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
@@ -106,7 +108,7 @@ def test_a_mean_has_the_t_interval(recorded: Recorded) -> None:
 
 def test_a_difference_is_paired_by_seed(recorded: Recorded) -> None:
     minus = ("s", "b", "test_error_percent")
-    found = find(condition(minus=minus, at_most=0), recorded(ERRORS))
+    found = find(condition(minus=minus, at_most=0), Archive(recorded(ERRORS)))
     expected = stats.ttest_rel(ERRORS["a"], ERRORS["b"]).confidence_interval()
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     unpaired = stats.ttest_ind(ERRORS["a"], ERRORS["b"]).confidence_interval()
@@ -116,32 +118,37 @@ def test_a_difference_is_paired_by_seed(recorded: Recorded) -> None:
 def test_the_whole_interval_may_have_to_keep_the_limit(recorded: Recorded) -> None:
     root = recorded(ERRORS)
     limit = float(ERRORS["a"].mean()) + 1e-3
-    assert find(condition(at_most=limit), root).met is True
-    assert find(condition(at_most=limit, whole_interval=True), root).met is False
-    assert find(condition(at_least=limit), root).met is False
+    assert find(condition(at_most=limit), Archive(root)).met is True
+    assert find(condition(at_most=limit, whole_interval=True), Archive(root)).met is False
+    assert find(condition(at_least=limit), Archive(root)).met is False
 
 
 def test_points_may_differ_by_a_share_of_their_mean(recorded: Recorded) -> None:
-    found = find(condition(points=("a", "b"), statistic="range", at_most=1), recorded(ERRORS))
+    found = find(
+        condition(points=("a", "b"), statistic="range", at_most=1), Archive(recorded(ERRORS))
+    )
     means = sorted(values.mean() for values in ERRORS.values())
     assert found.estimate == pytest.approx((means[1] - means[0]) / np.mean(means))
     assert found.low < found.estimate < found.high
 
 
 def test_seeds_may_spread_by_a_share_of_their_mean(recorded: Recorded) -> None:
-    found = find(condition(statistic="spread", at_most=1), recorded(ERRORS))
+    found = find(condition(statistic="spread", at_most=1), Archive(recorded(ERRORS)))
     assert found.estimate == pytest.approx(ERRORS["a"].std(ddof=1) / ERRORS["a"].mean())
     assert found.low < found.estimate < found.high
 
 
 def test_the_worst_seed_may_count(recorded: Recorded) -> None:
-    found = find(condition(statistic="largest", at_most=1.59), recorded(ERRORS))
+    found = find(condition(statistic="largest", at_most=1.59), Archive(recorded(ERRORS)))
     assert found.estimate == ERRORS["a"].max()
     assert found.met is False
 
 
 def test_derived_measures_can_be_claimed(recorded: Recorded) -> None:
-    assert find(condition(metric="weights_percent", at_most=10), recorded(ERRORS)).estimate == 10
+    assert (
+        find(condition(metric="weights_percent", at_most=10), Archive(recorded(ERRORS))).estimate
+        == 10
+    )
 
 
 ONE = """
@@ -166,7 +173,7 @@ def test_a_claim_holds_if_all_conditions_are_met_and_fails_otherwise(
     recorded: Recorded, limits: tuple[float, float], verdict: str
 ) -> None:
     both = f"at_most = {limits[0]} }}, {at_95('a', limits[1])}]"
-    (claim,) = decided(recorded(ERRORS, claims=ONE.replace("at_most = 9 }]", both)))
+    (claim,) = decided(Archive(recorded(ERRORS, claims=ONE.replace("at_most = 9 }]", both))))
     assert claim["verdict"] == verdict
     first_unmet = [limit for limit in limits if limit == 1.4]
     assert claim["headline"]["at_most"] == (first_unmet or limits)[0]
@@ -175,7 +182,7 @@ def test_a_claim_holds_if_all_conditions_are_met_and_fails_otherwise(
 @pytest.mark.parametrize("limit", [1.4, 9])
 def test_a_control_condition_does_not_count(recorded: Recorded, limit: float) -> None:
     both = f"at_most = 9 }}, {at_95('b', limit, 'control = true')}]"
-    (claim,) = decided(recorded(ERRORS, claims=ONE.replace("at_most = 9 }]", both)))
+    (claim,) = decided(Archive(recorded(ERRORS, claims=ONE.replace("at_most = 9 }]", both))))
     assert claim["verdict"] == "holds"
     assert "control, does not count" in as_text([claim], verbose=True)
     assert "Control, does not count" in item(claim)
@@ -183,7 +190,7 @@ def test_a_control_condition_does_not_count(recorded: Recorded, limit: float) ->
 
 def test_a_verdict_is_clear_if_whole_intervals_say_the_same(recorded: Recorded) -> None:
     mean = float(ERRORS["a"].mean())
-    (barely,) = decided(recorded(ERRORS, claims=ONE.replace("9 }", f"{mean + 1e-3} }}")))
+    (barely,) = decided(Archive(recorded(ERRORS, claims=ONE.replace("9 }", f"{mean + 1e-3} }}"))))
     assert (barely["verdict"], barely["clear"]) == ("holds", False)
     table = counts([barely, {**barely, "clear": True}, {**barely, "verdict": "fails"}])
     found = table.loc["Questions of ours"].to_dict()
@@ -231,6 +238,30 @@ def test_too_few_seeds_decide_nothing(
         ("the limit is nan; a finite number", ("at_most = 9", "at_most = nan")),
         ("seeds is 'ten'; a number, at least 1", ("at_most = 9", 'at_most = 9, seeds = "ten"')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s"]')),
+        ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s", "b", 3]')),
+        (
+            "minus does not go with",
+            ("at_most", 'statistic = "front", minus = ["s", "b", "c"], at_most'),
+        ),
+        ("the limit is True; a finite number", ("at_most = 9", "at_most = true")),
+        ("the limit is [9]; a finite number", ("at_most = 9", "at_most = [9]")),
+        ("seeds is True; a number, at least 1", ("at_most = 9", "at_most = 9, seeds = true")),
+        (
+            "seeds is 1; a number, at least 2",
+            ("at_most", 'statistic = "spread", seeds = 1, at_most'),
+        ),
+        (
+            "seeds is 1; a number, at least 2",
+            ("at_most", "whole_interval = true, seeds = 1, at_most"),
+        ),
+        ("points is [1]; a list of names", ('["a"]', "[1]")),
+        ("control is 'no'; true or false", ("at_most = 9", 'at_most = 9, control = "no"')),
+        ("metric is 3; text", ('"test_error_percent"', "3")),
+        ("text is 3; text", ('"It is accurate"', "3")),
+        ("lacks 'short'", ('short = "accurate"', "")),
+        ("conditions is 3; a list", ("conditions = [", "conditions = 3 # [")),
+        ("condition is 3; a table", ("conditions = [", "conditions = [3] # [")),
+        ("two is 3; a table", ("[one]", "two = 3\n[one]")),
     ],
 )
 def test_a_wrong_claim_is_named(tmp_path: Path, words: str, change: tuple[str, str]) -> None:
@@ -327,7 +358,7 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
 
 
 def test_every_sentence_of_an_abstract_has_what_decides_it(claims: Claims) -> None:
-    found = abstracts(ROOT)
+    found = abstracts(ARCHIVE)
     sentences = [sentence for abstract in found for sentence in abstract["sentences"]]
     for sentence in sentences:
         assert ("claims" in sentence) != ("derived" in sentence), sentence["says"]
@@ -338,13 +369,102 @@ def test_every_sentence_of_an_abstract_has_what_decides_it(claims: Claims) -> No
     assert all(abstract["not_tested"] for abstract in found)
 
 
+ABSTRACT = """
+[a]
+paper = "P"
+method = "M"
+not_tested = ["all else"]
+
+[[a.sentences]]
+says = "S"
+claims = ["two"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("a lacks 'paper'", ('paper = "P"', "")),
+        ("a lacks 'not_tested'", ('not_tested = ["all else"]', "")),
+        ("a: method is 3; text was expected", ('"M"', "3")),
+        ("a: not_tested is 'all else'; a list was expected", ('["all else"]', '"all else"')),
+        ("a, sentence lacks 'says'", ('says = "S"', "")),
+        ("a, sentence: claims is 'two'; a list was expected", ('["two"]', '"two"')),
+    ],
+)
+def test_a_wrong_abstract_is_named(
+    recorded: Recorded, words: str, change: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = recorded(ERRORS, claims=ONE)
+    (root / "studies" / "abstracts.toml").write_text(ABSTRACT.replace(*change))
+    assert main(["ledger", "--root", str(root)]) == 2
+    error = capsys.readouterr().err
+    assert f"abstracts.toml cannot be read: {words}" in error
+    assert error.count("\n") == 1
+
+
+def test_where_nothing_is_declared_the_folder_can_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["ledger"], ["ledger", "--published"], ["ledger", "--json"]):
+        assert main([*command, "--root", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert str(tmp_path / "studies") in error
+        assert "--root" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("relative_error", "error"), "the columns relative_error are missing"),
+        (("0.1", "a tenth"), "relative_error: a number was expected"),
+        (("seed,", "seed,\x00"), "is damaged"),
+    ],
+)
+def test_a_damaged_record_of_feature_selection_is_named(
+    recorded: Recorded,
+    change: tuple[str, str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claim = ONE.replace('"s"', '"feature-selection"').replace(
+        "test_error_percent", "relative_error"
+    )
+    root = recorded(ERRORS, claims=claim.replace("at_most", "seeds = 1, at_most"))
+    table = "penalty,seed,relative_error,selected_relevant,selected_irrelevant,support_exact\n"
+    path = root / "results" / "feature-selection.csv"
+    path.write_text(f"{table}a,0,0.1,10,3,0\n")
+    assert main(["ledger", "--root", str(root)]) == 0
+    capsys.readouterr()
+    path.write_text(path.read_text().replace(*change))
+    assert main(["ledger", "--root", str(root)]) == 2
+    error = capsys.readouterr().err
+    assert "feature-selection.csv is damaged" in error
+    assert words in error
+    assert "git" in error
+    assert error.count("\n") == 1
+
+
+def test_feature_selection_shows_what_the_folder_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    shutil.copy(feature_selection.RESULTS, tmp_path / "results")
+    assert feature_selection.main(["--root", str(tmp_path)]) == 0
+    assert "lasso" in capsys.readouterr().out
+    (tmp_path / feature_selection.FILE).write_text("penalty\nlasso\n")
+    assert feature_selection.main(["--root", str(tmp_path)]) == 2
+    assert str(tmp_path / feature_selection.FILE) in capsys.readouterr().err
+
+
 def test_an_abstract_that_names_an_unknown_claim_is_told(recorded: Recorded) -> None:
     root = recorded(ERRORS, claims=ONE)
-    assert abstracts(root) == []
+    assert abstracts(Archive(root)) == []
     path = root / "studies" / "abstracts.toml"
-    path.write_text('[a]\npaper = "P"\n[[a.sentences]]\nsays = "S"\nclaims = ["two"]\n')
+    path.write_text(ABSTRACT)
     with pytest.raises(StudyError, match=r"names claims that claims\.toml lacks: two"):
-        abstracts(root)
+        abstracts(Archive(root))
 
 
 def ledger(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
@@ -364,7 +484,7 @@ def test_the_command_line_answers_both_abstracts_on_its_first_screen(
     assert max(map(len, lines)) <= 80
     last = max(i for i, line in enumerate(lines) if line.startswith("  Not tested"))
     assert last < 55
-    for abstract in abstracts(ROOT):
+    for abstract in abstracts(ARCHIVE):
         for sentence in abstract["sentences"]:
             place = lines.index(f"  {sentence['says']}")
             below = "\n".join(lines[place + 1 : place + 1 + len(sentence.get("claims", ()))])
@@ -458,20 +578,20 @@ def test_a_terminal_shows_verdicts_in_colour_unless_asked_not_to(
 def test_an_unknown_point_or_metric_lists_the_known(recorded: Recorded) -> None:
     root = recorded(ERRORS)
     with pytest.raises(StudyError, match="no point 'c'; it has a, b"):
-        find(condition(points=("c",), at_most=1), root)
+        find(condition(points=("c",), at_most=1), Archive(root))
     with pytest.raises(StudyError, match="no metric 'error'; it has seed, epochs"):
-        find(condition(metric="error", at_most=1), root)
+        find(condition(metric="error", at_most=1), Archive(root))
 
 
 def test_an_interval_may_reach_across_the_limit(recorded: Recorded) -> None:
     root = recorded(ERRORS)
     mean, half = ERRORS["a"].mean(), stats.sem(ERRORS["a"]) * stats.t.ppf(0.975, SEEDS - 1)
     for shift, clear in ((0.5 * half, False), (1.5 * half, True)):
-        assert find(condition(at_most=mean + shift), root).clear is clear
-        assert find(condition(at_least=mean + shift), root).clear is clear
-        assert find(condition(at_most=mean - shift), root).clear is clear
-    assert find(condition(statistic="largest", at_most=9), root).clear is None
-    assert find(condition(seeds=SEEDS + 1, at_most=9), root).clear is None
+        assert find(condition(at_most=mean + shift), Archive(root)).clear is clear
+        assert find(condition(at_least=mean + shift), Archive(root)).clear is clear
+        assert find(condition(at_most=mean - shift), Archive(root)).clear is clear
+    assert find(condition(statistic="largest", at_most=9), Archive(root)).clear is None
+    assert find(condition(seeds=SEEDS + 1, at_most=9), Archive(root)).clear is None
 
 
 def test_a_claim_on_the_page_has_its_words_its_verdict_and_its_numbers(claims: Claims) -> None:
@@ -515,7 +635,7 @@ def test_the_book_shows_the_ledger_as_the_results_have_it(claims: Claims) -> Non
     stale = [claim["name"] for claim in claims if item(claim) not in shown]
     assert not stale, "make notebooks: the page shows what the results no longer say"
     assert shown.count('<li id="claim-') == len(claims)
-    assert first_screen(abstracts(ROOT), claims) in shown
+    assert first_screen(abstracts(ARCHIVE), claims) in shown
     text = "".join(o.text for o in outputs if o.get("name") == "stdout")
     assert last_line(claims) in text
 
@@ -524,7 +644,7 @@ def test_the_page_and_the_command_line_agree(
     claims: Claims, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row by row of the abstracts: verdict, number and when it was declared."""
-    page = first_screen(abstracts(ROOT), claims).replace("\N{NO-BREAK SPACE}", " ")
+    page = first_screen(abstracts(ARCHIVE), claims).replace("\N{NO-BREAK SPACE}", " ")
     row = re.compile(
         r'#claim-[\w-]+">(.+?)</a></td><td>(.+?)</td><td><strong class="verdict (\w+)">.*?'
         r"</td><td>(\w+)</td>"

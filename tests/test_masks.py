@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,11 +11,13 @@ from pruning_core import BernoulliPruner, export
 from pruning_core.export import save_model
 from pruning_core.gates import named_gates
 from pruning_core.models import build_model
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.masks import PIXELS, STUDY, load_masks, record, surviving_pixels
 from pruning_core.studies.tables import runs
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 
 
 def pruned(folder: Path, kept: list[int]) -> Path:
@@ -43,15 +46,30 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         surviving_pixels(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("content", ["nothing", "other columns", "too few pixels"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    assert load_masks(Archive(tmp_path)) == {}
+    path = tmp_path / "results" / "models" / "masks.parquet"
+    path.parent.mkdir(parents=True)
+    if content == "nothing":
+        path.write_bytes(b"PAR1")
+    elif content == "other columns":
+        pd.DataFrame({"run": ["a"]}).to_parquet(path)
+    else:
+        pd.DataFrame({"run": ["a"], "pixels": [b"\0" * 97]}).to_parquet(path)
+    with pytest.raises(StudyError, match=r"masks\.parquet is damaged .* git again"):
+        load_masks(Archive(tmp_path))
+
+
 def test_masks_are_kept_when_their_runs_are_gone(tmp_path: Path) -> None:
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     study = load_study(STUDY, ROOT / "studies")
     first, second = [run.key for run in study.runs if run.settings.gate_inputs][:2]
     pruned(tmp_path / "runs" / first, [5, 6])
-    assert len(record(tmp_path, tmp_path / "runs")) == 1
+    assert len(record(Archive(tmp_path), tmp_path / "runs")) == 1
     pruned(tmp_path / "elsewhere" / second, [7])
-    assert len(record(tmp_path, tmp_path / "elsewhere")) == 2
-    masks = load_masks(tmp_path)
+    assert len(record(Archive(tmp_path), tmp_path / "elsewhere")) == 2
+    masks = load_masks(Archive(tmp_path))
     assert {key: np.flatnonzero(mask).tolist() for key, mask in masks.items()} == {
         first: [5, 6],
         second: [7],
@@ -59,8 +77,8 @@ def test_masks_are_kept_when_their_runs_are_gone(tmp_path: Path) -> None:
 
 
 def test_every_recorded_mask_has_as_many_pixels_as_its_run() -> None:
-    masks = load_masks(ROOT)
-    recorded = runs(ROOT, STUDY).set_index("run")["architecture"].to_dict()
+    masks = load_masks(ARCHIVE)
+    recorded = runs(ARCHIVE, STUDY).set_index("run")["architecture"].to_dict()
     assert len(masks) >= 20
     for key, mask in masks.items():
         assert mask.shape == (PIXELS,)

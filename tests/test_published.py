@@ -13,6 +13,7 @@ from torch import nn
 
 from pruning_core.metrics import count_macs
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError, load_study, names
 from pruning_core.studies.published import (
     CONTROLS,
@@ -28,6 +29,7 @@ from pruning_core.studies.published import (
 from pruning_core.studies.records import multiply_accumulates, record
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 SEEDS = 10
 DENSE = 266_200
 READ = {"model": "lenet-300-100", "confirmed": "yes", "source": "a README"}
@@ -76,7 +78,7 @@ def recorded(root: Path) -> Recorded:
 def summary(method: str, seed: int, error: float, weights: float) -> dict[str, Any]:
     """Of a run, as far as the record reads it."""
     return {
-        "settings": {"model": "lenet-300-100", "method": method, "seed": seed, "epochs": 60},
+        "settings": {"model": "lenet-300-100", "method": method, "seed": seed, "epochs": 90},
         "architecture": [784, 300, 100],
         "architecture_dense": [784, 300, 100],
         "weights_kept": round(DENSE * weights / 100),
@@ -119,7 +121,7 @@ def test_a_row_has_its_weights_its_digits_and_its_best_error(root: Path) -> None
         unstructured("final", 98.2, "1.9", reports="final", best_percent=1.44),
         structured("best", 3.59, "2", reports="best"),
     )
-    rows = load_published(root)
+    rows = load_published(Archive(root))
     assert rows["weights_percent"].to_list() == [25.3, 1.8, 3.59]
     assert rows["error_percent"].to_list() == [1.8, 1.9, 2.0]
     assert rows["digits"].to_list() == [2, 1, 0]
@@ -132,22 +134,36 @@ def test_a_confirmed_row_without_a_source_is_refused(root: Path, source: str) ->
     publish(root, structured("VIBNet", 3.59, "1.6"), structured("GD", 4, "1.1", source=source))
     words = r"GD on lenet-300-100, 1\.1 % at 4 % of the weights, is confirmed without a source; say"
     with pytest.raises(StudyError, match=words):
-        load_published(root)
+        load_published(Archive(root))
     publish(root, structured("GD", 4, "1.1", source="", confirmed="no"))
-    assert len(load_published(root)) == 1
+    assert len(load_published(Archive(root))) == 1
 
 
 def test_a_file_that_is_missing_or_lacks_columns_is_told(root: Path) -> None:
     path = root / "studies" / "published.csv"
-    with pytest.raises(StudyError, match=r"published\.csv cannot be read"):
-        load_published(root)
+    with pytest.raises(StudyError, match=r"there is no .*published\.csv; .* --root"):
+        load_published(Archive(root))
     path.write_text("model,method\nlenet-5,GD\n")
     with pytest.raises(StudyError, match="lacks the columns best_percent, confirmed"):
-        load_published(root)
+        load_published(Archive(root))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (structured("GD", 3.59, "low"), "error_percent of GD on lenet-300-100 is 'low'"),
+        (structured("GD", 3.59, ""), "error_percent of GD on lenet-300-100 is nan"),
+        (structured("GD", 3.59, "1.6", macs="few"), "macs of GD on lenet-300-100 is 'few'"),
+    ],
+)
+def test_what_is_no_number_is_told(root: Path, row: dict[str, Any], words: str) -> None:
+    publish(root, row)
+    with pytest.raises(StudyError, match=rf"published\.csv: {words}; a number was expected"):
+        load_published(Archive(root))
 
 
 def test_every_row_of_the_project_is_sound() -> None:
-    rows = load_published(ROOT)
+    rows = load_published(ARCHIVE)
     confirmed = rows.loc[rows["confirmed"] == "yes"]
     assert set(rows["confirmed"]) == {"yes", "no"}
     assert set(rows["reports"]) == {"", "final", "best"}
@@ -161,7 +177,7 @@ def test_every_row_of_the_project_is_sound() -> None:
 
 
 def test_published_sizes_are_those_that_counting_gives() -> None:
-    rows = load_published(ROOT).query("kind == 'structured'")
+    rows = load_published(ARCHIVE).query("kind == 'structured'")
     assert len(rows) > 10
     for row in rows.to_dict("records"):
         kept = [int(size) for size in row["kept"].split("-")]
@@ -173,7 +189,7 @@ def test_published_sizes_are_those_that_counting_gives() -> None:
 
 def test_zeros_inside_a_trimmed_network_are_counted_in_the_whole_one() -> None:
     """RigL's table tells the zeros among the weights of the units that are left."""
-    rows = load_published(ROOT).set_index("method")
+    rows = load_published(ARCHIVE).set_index("method")
     for method, inside in (("RigL", 0.870), ("RigL+", 0.886)):
         pixels, first, second = map(int, rows.loc[method, "kept"].split("-"))
         left = (1 - inside) * (pixels * first + first * second + 10 * second)
@@ -216,7 +232,7 @@ def test_a_point_has_its_label_and_the_mean_of_its_best_errors(
     root: Path, recorded: Recorded
 ) -> None:
     recorded("s", {"a": ("halo", np.linspace(1.4, 1.6, SEEDS), 2)})
-    whole, cut = operating_points(root).to_dict("records")
+    whole, cut = operating_points(Archive(root)).to_dict("records")
     assert (whole["name"], cut["name"]) == ("the a", "the a, cut to 99 % zeros")
     assert (whole["error"], whole["best"]) == pytest.approx((1.5, 1.45))
     assert (cut["error"], cut["weights_percent"]) == pytest.approx((2.5, 1))
@@ -225,14 +241,14 @@ def test_a_point_has_its_label_and_the_mean_of_its_best_errors(
 
 def test_a_network_of_another_size_is_not_compared(root: Path, recorded: Recorded) -> None:
     recorded("s", {"a": ("halo", [1.5] * SEEDS, 10)})
-    assert set(operating_points(root)["point"]) == {"a"}
+    assert set(operating_points(Archive(root))["point"]) == {"a"}
     path = root / "results" / "s.csv"
     pd.read_csv(path).assign(weights_total=1_348_000).to_csv(path, index=False)
-    assert not len(operating_points(root))
+    assert not len(operating_points(Archive(root)))
 
 
 def test_the_best_of_many_starts_is_not_compared() -> None:
-    assert not set(operating_points(ROOT)["study"]) & CONTROLS
+    assert not set(operating_points(ARCHIVE)["study"]) & CONTROLS
     assert set(names(ROOT / "studies")) >= CONTROLS
 
 
@@ -248,9 +264,9 @@ def test_a_row_is_met_by_what_is_as_small_and_as_accurate(root: Path, recorded: 
         unstructured("smaller", 98.1, "9"),
         structured("units", 50, "9"),
     )
-    found = [(row["as_good"], row["point"], row["metric"]) for row in compared(root)[:2]]
+    found = [(row["as_good"], row["point"], row["metric"]) for row in compared(Archive(root))[:2]]
     assert found == [(True, "a", "test_error_percent"), (False, "a", "test_error_percent")]
-    *_, smaller, units = compared(root)
+    *_, smaller, units = compared(Archive(root))
     assert (smaller["as_good"], smaller["metric"]) == (True, "error_at_99")
     assert (units["as_good"], units["point"]) == (None, None)
 
@@ -263,7 +279,7 @@ def test_our_best_error_stands_beside_a_best_one(root: Path, recorded: Recorded)
         structured("unknown", 3, "1.45"),
         structured("smaller", 1, "1.45", reports="best"),
     )
-    rows = compared(root)
+    rows = compared(Archive(root))
     assert [row["as_good"] for row in rows] == [False] * 3
     # The smaller one is a cut, which has no epochs.
     assert [row["best"] for row in rows] == [pytest.approx(1.45), pytest.approx(1.45), None]
@@ -277,14 +293,14 @@ def test_our_best_error_stands_beside_a_best_one(root: Path, recorded: Recorded)
 
 def test_without_results_no_row_is_met(root: Path) -> None:
     shutil.copy(ROOT / "studies" / "published.csv", root / "studies")
-    rows = compared(root)
-    assert len(rows) == len(load_published(ROOT))
+    rows = compared(Archive(root))
+    assert len(rows) == len(load_published(ARCHIVE))
     assert not any(row["as_good"] or row["point"] for row in rows)
     assert as_text(rows).count("none is as small") == len(rows)
 
 
 def test_a_table_has_a_row_for_each_published_result() -> None:
-    rows = compared(ROOT)
+    rows = compared(ARCHIVE)
     found = as_table(rows)
     assert found.index.to_list() == [
         row["method"] + (", recalled" if row["confirmed"] == "no" else "") for row in rows
@@ -309,7 +325,7 @@ def test_an_error_is_shown_as_it_was_printed(root: Path, recorded: Recorded) -> 
         unstructured("one", 98, "1.60", standard_error=0.02),
         unstructured("other", 98, "1.6"),
     )
-    table = as_table(compared(root))
+    table = as_table(compared(Archive(root)))
     assert list(table["its error"]) == ["1.60", "1.6"]
     assert list(table["its s.e."]) == ["0.02", ""]
 
@@ -343,7 +359,7 @@ def test_rivals_are_confirmed_rows_and_baselines_of_the_same_kind(
         unstructured("Momentum", 99, "2.36"),
         unstructured("Momentum", 95, "1.53"),
     )
-    found = rivals(root, "lenet-300-100", "structured")
+    found = rivals(Archive(root), "lenet-300-100", "structured")
     assert list(found["name"]) == ["VIBNet", "the group-lasso, ours"]
     theirs, ours = found.to_dict("records")
     assert (theirs["ours"], theirs["error_percent"], theirs["digits"]) == (False, 1.6, 1)
@@ -352,7 +368,7 @@ def test_rivals_are_confirmed_rows_and_baselines_of_the_same_kind(
     assert (ours["ours"], ours["n"], ours["digits"]) == (True, 3, 9)
     assert (ours["error_percent"], ours["weights_percent"]) == pytest.approx((1.5, 12.5))
     assert ours["macs"] == 26_661
-    both = rivals(root, "lenet-300-100", "unstructured")
+    both = rivals(Archive(root), "lenet-300-100", "unstructured")
     theirs = ["VIBNet", "RigL", "Momentum at 1 %", "Momentum at 5 %"]
     # The cut of what is smallest and most accurate at 99 %, of all that there are.
     ours = ["the group-lasso, ours", "the group-lasso, cut to 99 % zeros, ours", "the snip, ours"]
@@ -361,14 +377,14 @@ def test_rivals_are_confirmed_rows_and_baselines_of_the_same_kind(
 
 def test_there_may_be_no_rival(root: Path) -> None:
     publish(root, structured("VIBNet", 3.59, "1.6"))
-    assert rivals(root, "lenet-5", "structured").empty
-    assert "digits" in rivals(root, "lenet-5", "structured")
+    assert rivals(Archive(root), "lenet-5", "structured").empty
+    assert "digits" in rivals(Archive(root), "lenet-5", "structured")
 
 
 @pytest.mark.parametrize(("model", "dense"), [("lenet-300-100", 266_610), ("lenet-5", 2_308_230)])
 def test_rivals_of_the_project_are_counted_as_its_points_are(model: str, dense: int) -> None:
-    points = operating_points(ROOT).query("model == @model")
-    few, many = (rivals(ROOT, model, kind) for kind in ("structured", "unstructured"))
+    points = operating_points(ARCHIVE).query("model == @model")
+    few, many = (rivals(ARCHIVE, model, kind) for kind in ("structured", "unstructured"))
     assert 2 < len(few) < len(many)
     for found in (few, many):
         assert found["name"].is_unique

@@ -17,8 +17,10 @@ from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE
 from pruning_core.export import load_model
 from pruning_core.metrics import architecture, count_nonzero_weights, error_percent
 from pruning_core.studies import tables
+from pruning_core.studies.archive import Archive
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 NETWORKS = sorted(path.parent for path in (ROOT / "results" / "models").rglob("model.safetensors"))
 
 
@@ -30,7 +32,7 @@ def test_networks_are_kept() -> None:
 def test_a_network_that_is_kept_is_the_one_of_its_row(folder: Path, mnist: Dataset) -> None:
     with safe_open(folder / "model.safetensors", "pt") as file:
         run = (file.metadata() or {})["run"]
-    row = tables.every_run(ROOT).drop_duplicates("run").set_index("run").loc[run]
+    row = tables.every_run(ARCHIVE).drop_duplicates("run").set_index("run").loc[run]
     network = load_model(folder)
     assert "-".join(map(str, architecture(network))) == row["architecture"]
     assert count_nonzero_weights(network) == row["weights_kept"]
@@ -40,12 +42,12 @@ def test_a_network_that_is_kept_is_the_one_of_its_row(folder: Path, mnist: Datas
 
 def test_a_run_has_one_outcome_in_all_studies() -> None:
     """Where studies share a run, they share its row."""
-    rows = tables.every_run(ROOT).drop(columns=["study", "point"])
+    rows = tables.every_run(ARCHIVE).drop(columns=["study", "point"])
     assert len(rows.drop_duplicates()) == rows["run"].nunique()
 
 
 def test_every_method_has_a_short_run_to_repeat() -> None:
-    assert set(tables.runs(ROOT, "repeat")["method"]) == set(METHODS)
+    assert set(tables.runs(ARCHIVE, "repeat")["method"]) == set(METHODS)
 
 
 @pytest.mark.slow
@@ -55,7 +57,7 @@ def test_a_recorded_run_repeats_itself(method: str, tmp_path: Path) -> None:
 
     On another, rounding may differ, and the loss of the first epoch is near instead of equal.
     """
-    row = tables.runs(ROOT, "repeat").set_index("method").loc[method]
+    row = tables.runs(ARCHIVE, "repeat").set_index("method").loc[method]
     # One thread, as in a study: two would take sums in another order.
     program, *words = str(row["command"]).split()
     subprocess.run(
@@ -69,7 +71,7 @@ def test_a_recorded_run_repeats_itself(method: str, tmp_path: Path) -> None:
         json.loads((tmp_path / "run" / name).read_text())
         for name in (SUMMARY_FILE, TRAJECTORY_FILE)
     )
-    epochs = tables.epochs(ROOT, "repeat")
+    epochs = tables.epochs(ARCHIVE, "repeat")
     recorded = epochs.loc[epochs["run"] == row["run"]].sort_values("epoch")
     losses = [epoch["loss"] for epoch in trajectory]
     if row["cpu"] == versions()["cpu"]:

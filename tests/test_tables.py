@@ -4,8 +4,11 @@ import pandas as pd
 import pytest
 
 from pruning_core.studies import tables
+from pruning_core.studies.archive import Archive
+from pruning_core.studies.declaration import load_study
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 
 
 RUNS = pd.DataFrame(
@@ -20,30 +23,54 @@ RUNS = pd.DataFrame(
 
 
 def test_progress_counts_what_is_recorded() -> None:
-    found = tables.progress(ROOT)
-    assert all(r <= n for r, n in zip(found["recorded"], found["runs"], strict=True))
-    assert found.loc["reproduce", "recorded"] == len(tables.runs(ROOT, "reproduce"))
-    assert all(c <= n for c, n in zip(found["complete"], found["points"], strict=True))
+    """From the files alone, every study of the project."""
+    found = tables.progress(ARCHIVE)
+    for name, row in found.iterrows():
+        declared = load_study(str(name), ROOT / "studies").runs
+        recorded = set(pd.read_csv(ROOT / "results" / f"{name}.csv", dtype=str)["run"])
+        missing = {run.point for run in declared if run.key not in recorded}
+        assert row["runs"] == len({(run.point, run.settings.seed) for run in declared})
+        assert row["recorded"] == sum(run.key in recorded for run in declared)
+        assert row["complete"] == len({run.point for run in declared} - missing)
+        assert (row["points"], row["split"]) == (
+            len({run.point for run in declared}),
+            declared[0].split,
+        )
+
+
+def test_what_is_half_recorded_is_not_complete(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "results").mkdir()
+    text = (ROOT / "studies" / "reproduce.toml").read_text(encoding="utf-8")
+    (tmp_path / "studies" / "reproduce.toml").write_text(text, encoding="utf-8")
+    rows = pd.read_csv(ROOT / "results" / "reproduce.csv")
+    gone = rows.index[rows["point"] == "halo"][0]
+    rows.drop(index=gone).to_csv(tmp_path / "results" / "reproduce.csv", index=False)
+    found = tables.progress(Archive(tmp_path)).loc["reproduce"]
+    assert (found["points"], found["complete"]) == (2, 1)
+    assert (found["runs"], found["recorded"]) == (6, 5)
 
 
 def test_a_study_without_runs_has_empty_tables(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     declaration = 'title = "S"\nseeds = 2\n[settings]\nmodel = "lenet-5"\nmethod = "halo"\n'
     (tmp_path / "studies" / "s.toml").write_text(declaration)
-    assert not len(tables.runs(tmp_path, "s"))
-    assert not len(tables.epochs(tmp_path, "s"))
-    assert tables.progress(tmp_path).loc["s", "recorded"] == 0
+    assert not len(tables.runs(Archive(tmp_path), "s"))
+    assert not len(tables.epochs(Archive(tmp_path), "s"))
+    assert tables.progress(Archive(tmp_path)).loc["s", "recorded"] == 0
 
 
 def test_epochs_know_their_point_and_seed() -> None:
-    found = tables.epochs(ROOT, "reproduce")
+    found = tables.epochs(ARCHIVE, "reproduce")
     assert set(found["point"]) == {"bernoulli", "halo"}
     assert set(found["seed"]) == {0, 1, 2}
     assert min(found["epoch"].tolist()) == 1
 
 
 def test_a_summary_says_how_many_seeds() -> None:
-    found = tables.summary(tables.runs(ROOT, "reproduce"), {"error, %": ("test_error_percent", 2)})
+    found = tables.summary(
+        tables.runs(ARCHIVE, "reproduce"), {"error, %": ("test_error_percent", 2)}
+    )
     assert found["n"].tolist() == [3, 3]
     assert all("±" in text for text in found["error, %"])
 
@@ -96,7 +123,7 @@ def test_a_side_is_where_the_whole_interval_lies() -> None:
 
 
 def test_a_setting_is_read_from_the_row_and_else_its_default() -> None:
-    runs = tables.runs(ROOT, "hyper-priors")
+    runs = tables.runs(ARCHIVE, "hyper-priors")
     prices = tables.setting(runs, "log_gamma").groupby(runs["point"]).unique()
     assert prices["fixed"].tolist() == [28.0]
     priors = tables.setting(runs, "hyper_prior").groupby(runs["point"]).unique()
@@ -157,7 +184,15 @@ def test_own_share_is_the_last_one_on_the_curve_before_a_cut(
 
 
 def test_recorded_rows_have_shares_in_percent() -> None:
-    rows = tables.runs(ROOT, "reproduce")
-    assert rows["weights_percent"].to_list() == pytest.approx(
-        list(100 * rows["weights_kept"] / rows["weights_total"])
-    )
+    """Against the zeros that each run counted itself, and layers counted by hand."""
+    rows = tables.runs(ARCHIVE, "reproduce")
+    assert set(rows["model"]) == {"lenet-300-100"}
+    dense = 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+    for row in rows.to_dict("records"):
+        assert row["weights_percent"] == pytest.approx(100 - row["zeros_percent"], abs=1e-4)
+        pixels, first, second = map(int, row["architecture"].split("-"))
+        left = pixels * first + first + first * second + second + second * 10 + 10
+        assert row["macs_percent"] == pytest.approx(100 * left / dense)
+    few = rows.loc[rows["point"] == "bernoulli", "weights_percent"]
+    assert len(few) == 3
+    assert few.between(5, 20).all()

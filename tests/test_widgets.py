@@ -14,10 +14,12 @@ from pruning_core.experiments.data import Dataset, load
 from pruning_core.experiments.loop import TrainingError
 from pruning_core.export import load_model
 from pruning_core.metrics import architecture
+from pruning_core.studies.archive import Archive
 from pruning_core.widgets import closed_forms
 from pruning_core.widgets.live import TrainLive
 
 ROOT = Path(__file__).parents[1]
+ARCHIVE = Archive(ROOT)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_an_impossible_value_explains_itself_and_keeps_the_figure() -> None:
 
 @pytest.fixture
 def live(mnist_folder: Path) -> TrainLive:
-    return TrainLive(ROOT, load(root=mnist_folder))
+    return TrainLive(ARCHIVE, load(root=mnist_folder))
 
 
 def choose(live: TrainLive, **values: object) -> None:
@@ -139,5 +141,5 @@ def test_only_the_controls_of_the_method_are_shown_at_recommended_values(live: T
 
 
 def test_it_loads_mnist_by_itself() -> None:
-    dataset: Dataset = TrainLive(ROOT).dataset
+    dataset: Dataset = TrainLive(ARCHIVE).dataset
     assert len(dataset.train_labels) == 60_000

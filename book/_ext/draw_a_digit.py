@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pruning_core.experiments.data import load
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent, weighted_layers
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval
 from pruning_core.studies.tables import by_point
 
@@ -68,7 +69,7 @@ def contents() -> Contents:
     data = load("mnist")
     images, labels = data.eval_images, data.eval_labels
     networks = {name: load_model(MODELS / f"lenet-300-100-{name}") for name in POINTS}
-    recorded = by_point(ROOT, "training-cost")
+    recorded = by_point(Archive(ROOT), "training-cost")
     seeds = {name: recorded[point]["test_error_percent"] for name, point in POINTS.items()}
     with torch.no_grad():
         dense, pruned = (network(images).argmax(1) for network in networks.values())

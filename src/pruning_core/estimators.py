@@ -13,12 +13,11 @@ enumerates all of them. They hold every gate at draws of their own, and are ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
-from pruning_core.gates import BernoulliGate
+from pruning_core.gates import BernoulliGate, hold_all
 from pruning_core.pathwise import Estimator, IntegratedGates, Losses, StraightThrough, bernoulli
 
 _MARGIN = 1e-3
@@ -138,9 +137,7 @@ def _inside(gate: BernoulliGate) -> Tensor:
 
 
 def _held_losses(gates: Sequence[BernoulliGate], draws: Iterable[Tensor], losses: Losses) -> Tensor:
-    with ExitStack() as stack:
-        for gate, values in zip(gates, draws, strict=True):
-            stack.enter_context(gate.hold(values))
+    with hold_all(gates, draws):
         return losses()
 
 

@@ -19,7 +19,7 @@ from torch.nn.utils import prune
 
 from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
 from pruning_core.files import read_regular, write_atomically
-from pruning_core.gates import BernoulliGate, InputGate, unwrapped
+from pruning_core.gates import BernoulliGate, InputGate, any_gates, unwrapped
 from pruning_core.insertion import Gated
 from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
 
@@ -237,7 +237,6 @@ def _without_theta(gate: BernoulliGate) -> nn.Module:
 def settled_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The unpruned model without gates, with a mask where the saved one has a mask."""
     settled = copy.deepcopy(model)
-    for name, gate in settled.named_modules():
-        if isinstance(gate, BernoulliGate):
-            gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
+    for name, gate in any_gates(settled).items():
+        gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
     return remove_gates_(settled)

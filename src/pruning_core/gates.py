@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import torch
@@ -236,13 +236,18 @@ class InputGate(BernoulliGate):
         self.num_features -= int(gone.sum())
 
 
+def any_gates(model: nn.Module) -> dict[str, BernoulliGate]:
+    """The gates of a model by module name, in the order of the modules; perhaps none."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
+
+
 def named_gates(model: nn.Module) -> dict[str, BernoulliGate]:
-    """The gates of a model by module name, in the order of the modules.
+    """As :func:`any_gates`, of a model that has some.
 
     Raises:
         ValueError: if the model has no gate.
     """
-    gates = {name: m for name, m in model.named_modules() if isinstance(m, BernoulliGate)}
+    gates = any_gates(model)
     if not gates:
         raise ValueError(
             f"{type(model).__name__} has no BernoulliGate; put one after each layer whose units "
@@ -268,9 +273,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def hold_all(gates: Iterable[BernoulliGate], values: Iterable[Tensor]) -> Iterator[None]:
+    """Let each gate use the given multipliers, as :meth:`BernoulliGate.hold` does."""
+    with ExitStack() as stack:
+        for gate, held in zip(gates, values, strict=True):
+            stack.enter_context(gate.hold(held))
+        yield
+
+
+@contextmanager
 def sampled_gates(model: nn.Module) -> Iterator[None]:
     """In evaluation mode, draw ξ ~ Bernoulli(θ) for every example instead of rounding θ."""
-    gates = [m for m in model.modules() if isinstance(m, BernoulliGate)]
+    gates = any_gates(model).values()
     for gate in gates:
         gate.sampling = True
     try:

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.published import OURS, compared, operating_points, undominated
 
 ROOT = Path(__file__).parents[2]
+ARCHIVE = Archive(ROOT)
 
 
 def test_eq_field_staircase() -> None:
     """A row is met if one of our points, taken pair by pair, is as small and as accurate."""
-    ours = operating_points(ROOT).to_dict("records")
-    rows = compared(ROOT)
+    ours = operating_points(ARCHIVE).to_dict("records")
+    rows = compared(ARCHIVE)
     for row in rows:
         size = row["weights_percent"]
         rivals = [

@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruning_core.studies import cost, tables
+from pruning_core.studies.archive import Archive
 
 ROOT = Path(__file__).parents[2]
+ARCHIVE = Archive(ROOT)
 
 
 def test_eq_cost_share() -> None:
     """That of recorded runs is what was recorded with them, to the rounding of the file."""
-    found = cost.departures(tables.epochs(ROOT, "training-cost")).set_index(["point", "seed"])
-    runs = tables.runs(ROOT, "training-cost").set_index(["point", "seed"])
+    found = cost.departures(tables.epochs(ARCHIVE, "training-cost")).set_index(["point", "seed"])
+    runs = tables.runs(ARCHIVE, "training-cost").set_index(["point", "seed"])
     both = found.join(runs["training_macs_percent"])
     assert np.allclose(both["rho"], both["training_macs_percent"], atol=1e-4)
     # By hand: epochs at 10, 10, 4 and 1, and 1 after the last.

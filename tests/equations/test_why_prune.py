@@ -1,6 +1,6 @@
 """The chapter on counts, against other counters and enumeration."""
 
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from scipy.stats import binom
 from torch.utils.flop_counter import FlopCounterMode
 
+from pruning_core import BernoulliPruner, export, named_gates
 from pruning_core.metrics import count_macs, count_weights, weighted_layers
 from pruning_core.models import build_model, lenet_300_100
 from pruning_core.sparsity import make_permanent_, prune_
@@ -32,14 +33,12 @@ def test_eq_count_layer(name: str) -> None:
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_prop_quadratic(share: float) -> None:
-    """Units are taken from the matrices by index, and what is left is counted."""
-    sizes = (784, 300, 100, 10)
-    kept = [torch.arange(n) < share * n for n in sizes[:-1]] + [torch.ones(10, dtype=torch.bool)]
-    matrices = [torch.ones(m, n) for n, m in pairwise(sizes)]
-    left = sum(
-        matrix[rows][:, columns].numel()
-        for matrix, (columns, rows) in zip(matrices, pairwise(kept), strict=True)
-    )
+    """Gates close on all but a share of the units, and the weights of what is left are counted."""
+    model = lenet_300_100(gate_inputs=True)
+    for gate in named_gates(model).values():
+        gate.theta.data.copy_(torch.arange(gate.num_units) < share * gate.num_units)
+    BernoulliPruner(model, 1.0, num_examples=1, example_inputs=IMAGE).settle_()
+    left = count_weights(export(model))
     assert left == round(share**2 * (784 * 300 + 300 * 100) + share * 100 * 10)
 
 

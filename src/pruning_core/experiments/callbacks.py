@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pruning_core.experiments.run import Run
-from pruning_core.gates import BernoulliGate
+from pruning_core.gates import any_gates
 
 
 class Callback:
@@ -68,19 +68,14 @@ class ThetaHistory(Callback):
         return {name: torch.stack(rows) for name, rows in self._rows.items()}
 
     def on_train_start(self, run: Run) -> None:
-        for name, gate in self._gates(run).items():
+        for name, gate in any_gates(run.model).items():
             self._rows[name] = [gate.theta.detach().cpu().clone()]
 
     def on_epoch_end(self, run: Run) -> None:
-        for name, gate in self._gates(run).items():
+        for name, gate in any_gates(run.model).items():
             row = torch.zeros_like(self._rows[name][0])
             row[gate.unit_index.cpu()] = gate.theta.detach().cpu()
             self._rows[name].append(row)
-
-    @staticmethod
-    def _gates(run: Run) -> dict[str, BernoulliGate]:
-        modules = run.model.named_modules()
-        return {name: m for name, m in modules if isinstance(m, BernoulliGate)}
 
 
 class HaloHistory(Callback):

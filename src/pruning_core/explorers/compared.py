@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -13,32 +12,33 @@ import pandas as pd
 
 from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
 from pruning_core.sparsity import ZEROS_PERCENT
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.published import load_published, operating_points, undominated
-from pruning_core.studies.tables import runs
+from pruning_core.studies.tables import runs, setting
 
 KINDS = ("Bernoulli, ours", "HALO, ours", "published", "recalled")
 COLOURS_OF = dict(zip(KINDS, (COLOURS[0], COLOURS[1], "currentColor", "currentColor"), strict=True))
 SHAPES = dict(zip(KINDS, ("circle", "diamond", "square", "square"), strict=True))
 
 
-def error_against_size(root: Path, model: str) -> Explorer:
+def error_against_size(archive: Archive, model: str) -> Explorer:
     """Every published result on a network beside the recorded points of Bernoulli pruning.
 
     A slider goes through the points, by the price of their first gate.
 
     Args:
-        root: folder of ``studies/`` and ``results/``.
+        archive: of the studies.
         model: "lenet-300-100" or "lenet-5".
 
     Raises:
         StudyError: if no point with ten seeds is recorded.
     """
-    ours = _ours(root, model, "bernoulli")
-    ours = ours.assign(price=_prices(root, ours)).sort_values(["price", "size"])
+    ours = _ours(archive, model, "bernoulli")
+    ours = ours.assign(price=_prices(archive, ours)).sort_values(["price", "size"])
     prices = sorted(set(ours["price"]))
-    rows = pd.concat([_published(root, model, "structured"), ours])
+    rows = pd.concat([_published(archive, model, "structured"), ours])
     told = {
         f"{price:g}": [f"log γ = {price:g} nats:", *map(_told, group.to_dict("records"))]
         for price, group in ours.groupby("price")
@@ -53,17 +53,17 @@ def error_against_size(root: Path, model: str) -> Explorer:
     )
 
 
-def error_against_zeros(root: Path, model: str) -> Explorer:
+def error_against_zeros(archive: Archive, model: str) -> Explorer:
     """HALO's recorded points, cut at every share of zeros, beside published sparse networks.
 
     Args:
-        root: folder of ``studies/`` and ``results/``.
+        archive: of the studies.
         model: "lenet-300-100" or "lenet-5".
 
     Raises:
         StudyError: if no point with ten seeds is recorded.
     """
-    curves = _curves(root, model)
+    curves = _curves(archive, model)
     shares = sorted(set(curves["zeros"]))
     told = {
         f"{share:g}": "; ".join(
@@ -74,7 +74,7 @@ def error_against_zeros(root: Path, model: str) -> Explorer:
     }
     n = curves["seeds"].min()
     curves = curves.assign(label=_once_a_series(curves, "size"))
-    rows = pd.concat([_published(root, model, "unstructured"), curves])
+    rows = pd.concat([_published(archive, model, "unstructured"), curves])
     chart = _points(rows, "datum.zeros == share", cropped=True)
     start = 98.0 if 98.0 in shares else shares[-1]
     return Explorer(
@@ -90,8 +90,8 @@ def error_against_zeros(root: Path, model: str) -> Explorer:
 _CURVES = {"pixels": "gates on pixels too", "hidden": "hidden units only", "small": "small"}
 
 
-def _ours(root: Path, model: str, method: str) -> pd.DataFrame:
-    points = operating_points(root)
+def _ours(archive: Archive, model: str, method: str) -> pd.DataFrame:
+    points = operating_points(archive)
     points = points.loc[(points["model"] == model) & (points["method"] == method)]
     points = points.loc[points["metric"] == "test_error_percent"]
     if not len(points):
@@ -106,19 +106,19 @@ def _ours(root: Path, model: str, method: str) -> pd.DataFrame:
     )
 
 
-def _prices(root: Path, points: pd.DataFrame) -> list[float]:
+def _prices(archive: Archive, points: pd.DataFrame) -> list[float]:
     """Price of the first gate of each point, in nats."""
     found = []
     for row in points.to_dict("records"):
-        recorded = runs(root, row["study"])
-        settings = recorded.loc[recorded["point"] == row["point"], "settings"].iloc[0]
-        found.append(json.loads(settings)["log_gamma"][0])
+        recorded = runs(archive, row["study"])
+        own = recorded.loc[recorded["point"] == row["point"]]
+        found.append(setting(own.iloc[:1], "log_gamma").iloc[0])
     return found
 
 
-def _published(root: Path, model: str, kind: str) -> pd.DataFrame:
+def _published(archive: Archive, model: str, kind: str) -> pd.DataFrame:
     """Rows of others; ``first`` are those that no other of them dominates."""
-    rows = load_published(root)
+    rows = load_published(archive)
     rows = rows.loc[(rows["model"] == model) & (rows["kind"] == kind)]
     known = rows["confirmed"] == "yes"
     found = pd.DataFrame(
@@ -130,11 +130,11 @@ def _published(root: Path, model: str, kind: str) -> pd.DataFrame:
     )
 
 
-def _curves(root: Path, model: str) -> pd.DataFrame:
+def _curves(archive: Archive, model: str) -> pd.DataFrame:
     """A row for each recorded HALO point and each share of zeros that it was cut to."""
     found: list[dict[str, Any]] = []
     study = f"halo-{model}"
-    for point, group in runs(root, study).groupby("point", sort=False):
+    for point, group in runs(archive, study).groupby("point", sort=False):
         for share in ZEROS_PERCENT:
             errors = group[f"error_at_{share:g}"].dropna().to_numpy(dtype=float)
             if len(errors) < 2:

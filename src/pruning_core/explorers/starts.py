@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import interval, mean_interval
 from pruning_core.studies.tables import runs
@@ -22,13 +22,13 @@ MEASURES = {
 }
 
 
-def where_starts_end(root: Path) -> Explorer:
+def where_starts_end(archive: Archive) -> Explorer:
     """Error and architecture of every recorded start, seed by seed; one of them in colour.
 
     Raises:
         StudyError: if nothing is recorded.
     """
-    rows = runs(root, "robustness")
+    rows = runs(archive, "robustness")
     if not len(rows):
         raise StudyError("no run of robustness is recorded yet")
     sizes = np.array([architecture.split("-") for architecture in rows["architecture"]], dtype=int)

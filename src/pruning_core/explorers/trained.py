@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.masks import load_masks
-from pruning_core.studies.tables import epochs, runs
+from pruning_core.studies.tables import epochs, runs, setting
 
 STUDY = "lenet-300-100"
 SEEDS = 2
@@ -25,25 +25,24 @@ BINS = 10
 LAYERS = ("pixels", "first hidden layer", "second hidden layer")
 
 
-def gated_runs(root: Path) -> pd.DataFrame:
+def gated_runs(archive: Archive) -> pd.DataFrame:
     """The recorded runs whose pixels have a gate, with the price ``log_gamma`` in nats.
 
     Raises:
         StudyError: if there are none.
     """
-    rows = runs(root, STUDY)
-    rows = rows.loc[[json.loads(settings)["gate_inputs"] for settings in rows["settings"]]]
+    rows = runs(archive, STUDY)
+    rows = rows.loc[setting(rows, "gate_inputs").astype(bool)]
     if not len(rows):
         raise StudyError(f"no run of {STUDY} with gates on its pixels is recorded yet")
-    prices = [json.loads(settings)["log_gamma"][0] for settings in rows["settings"]]
-    return rows.assign(log_gamma=prices)
+    return rows.assign(log_gamma=setting(rows, "log_gamma"))
 
 
-def theta_in_motion(root: Path) -> Explorer:
+def theta_in_motion(archive: Archive) -> Explorer:
     """How θ is spread over the epochs, with the units left and the test error."""
-    known = gated_runs(root)
+    known = gated_runs(archive)
     prices, seeds = sorted(set(known["log_gamma"])), sorted(set(known["seed"]))[:SEEDS]
-    table = trajectories_of(root)
+    table = trajectories_of(archive)
     x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
     data = alt.Chart(inline(table)).transform_filter("datum.price == price && datum.seed == seed")
     blocks = (
@@ -99,15 +98,15 @@ def theta_in_motion(root: Path) -> Explorer:
     )
 
 
-def trajectories_of(root: Path) -> pd.DataFrame:
+def trajectories_of(archive: Archive) -> pd.DataFrame:
     """A row for each epoch that is shown: error, units left, and histograms of θ.
 
     A histogram is the counts of ten bins, with nothing for 0; it is empty once gates are settled.
     """
-    known = gated_runs(root)
+    known = gated_runs(archive)
     seeds = sorted(set(known["seed"]))[:SEEDS]
     known = known.loc[known["seed"].isin(seeds), ["run", "log_gamma"]]
-    noted = known.merge(epochs(root, STUDY), on="run")
+    noted = known.merge(epochs(archive, STUDY), on="run")
     last = noted.groupby("run")["epoch"].transform("max")
     noted = noted.loc[noted["epoch"].isin(SHOWN_EPOCHS) | (noted["epoch"] == last)]
     before = noted.groupby("run")["epoch"].shift(fill_value=0)
@@ -132,9 +131,9 @@ def _counts(theta: dict[str, dict[str, list[int]]], gate: str) -> str:
     return " ".join(str(count) if count else "" for count in counts)
 
 
-def which_pixels(root: Path) -> Explorer:
+def which_pixels(archive: Archive) -> Explorer:
     """The share of the recorded seeds whose network reads each pixel, at each price."""
-    shares = pixel_counts(root)
+    shares = pixel_counts(archive)
     prices = sorted(shares["price"])
     grid = (
         alt.Chart(inline(shares))
@@ -180,14 +179,14 @@ def which_pixels(root: Path) -> Explorer:
     )
 
 
-def pixel_counts(root: Path) -> pd.DataFrame:
+def pixel_counts(archive: Archive) -> pd.DataFrame:
     """A row for each price: ``n`` networks, and of each pixel how many read it, to the base 36.
 
     Raises:
         StudyError: if no mask is recorded.
     """
-    masks = load_masks(root)
-    known = gated_runs(root)
+    masks = load_masks(archive)
+    known = gated_runs(archive)
     known = known.loc[known["run"].isin(list(masks))]
     if not len(known):
         raise StudyError("no mask is recorded; run python -m pruning_core.studies.masks")

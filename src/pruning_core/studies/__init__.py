@@ -2,5 +2,7 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-"""The repository that the package is installed from, with its ``studies/`` and ``results/``."""
+from pruning_core.studies.archive import Archive
+
+ROOT = Archive(Path(__file__).resolve().parents[3])
+"""Of the repository that the package is installed from, with its ``studies/`` and ``results/``."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pruning_core.studies import tables
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval
 from pruning_core.studies.ledger import counts
 
 
-def advice(root: Path) -> str:
+def advice(archive: Archive) -> str:
     """Whether to use either method and for what, as Markdown; every number is read.
 
     Args:
-        root: the folder of ``studies/`` and ``results/``.
+        archive: of the studies.
     """
     halo, halo_5, others, others_5, bernoulli, bernoulli_5 = (
-        tables.by_point(root, study)
+        tables.by_point(archive, study)
         for study in (
             "halo-lenet-300-100",
             "halo-lenet-5",

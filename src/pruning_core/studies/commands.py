@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruning_core.extras import need
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from pruning_core.studies.archive import Archive
     from pruning_core.studies.declaration import Study
 
 
@@ -97,17 +98,17 @@ def _add_root(command: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     need("studies")
-    from pruning_core.studies.declaration import StudyError, load_study, names
-    from pruning_core.studies.execution import unfinished
+    from pruning_core.studies.declaration import StudyError
 
-    folder = options.root / "studies"
-    known = names(folder)
+    archive = _archive(options)
+    known = archive.names()
     if not known:
-        raise StudyError(f"no study is declared in {folder.resolve()}; name its parent by --root")
+        raise StudyError(
+            f"no study is declared in {archive.studies.resolve()}; name its parent by --root"
+        )
     for name in known:
-        study = load_study(name, folder)
-        total = len(study.runs)
-        done = total - len(unfinished(study, options.root))
+        study = archive.study(name)
+        total, done = len(study.runs), len(archive.table(name))
         print(f"{name:24}{done:5} of {total:4} runs  {study.title}")
     return 0
 
@@ -126,9 +127,10 @@ def _run(options: argparse.Namespace) -> int:
         print(
             f"{options.again}: {forgotten} recorded before, trained again; git has what they found"
         )
-    run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
+    with _signals_interrupt():
+        run_study(study, options.root, jobs=options.jobs, scheduler=options.scheduler)
     _show(options)
-    claims = ledger.decided(options.root, {study.name})
+    claims = ledger.decided(_archive(options), {study.name})
     if claims:
         print(f"\n{as_text(claims, verbose=True)}")
     return 0
@@ -136,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     study = _study(options)
-    done = _table(study, options).groupby("point").size()
+    done = _archive(options).table(study.name).groupby("point").size()
     total: dict[str, int] = {}
     for run in study.runs:
         total[run.point] = total.get(run.point, 0) + 1
@@ -151,7 +153,7 @@ def _show(options: argparse.Namespace) -> int:
     from pruning_core.studies.intervals import interval
 
     study = _study(options)
-    found = _table(study, options)
+    found = _archive(options).table(study.name)
     width = max(len(point) for point in study.points)
     print(f"{study.title}\n{'point':{width}}   n  {'error %':16}{'weights %':16}{'MACs':>10}")
     for point in study.points:
@@ -168,29 +170,32 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace) -> int:
-    _check_root(options)
     from pruning_core.studies import ledger, published
     from pruning_core.studies.ledger_text import as_text
 
     if options.published and not options.json:
-        print(published.as_text(published.compared(options.root)))
+        print(published.as_text(published.compared(_archive(options))))
         return 0
-    abstracts = ledger.abstracts(options.root)
-    claims = ledger.decided(options.root)
+    abstracts = ledger.abstracts(_archive(options))
+    claims = ledger.decided(_archive(options))
     if options.source is not None:
         claims = [claim for claim in claims if claim["source"] == options.source]
         abstracts = abstracts if options.source == "abstract" else []
     if options.json:
         found = {"abstracts": abstracts, "claims": claims}
-        found["published"] = published.compared(options.root)
+        found["published"] = published.compared(_archive(options))
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     print(as_text(claims, abstracts, verbose=options.verbose))
     return 0
 
 
-def _check_root(options: argparse.Namespace) -> None:
+def _archive(options: argparse.Namespace) -> Archive:
+    """The archive at --root, one for a command, so that it reads each file once."""
+    if "archive" in options:
+        return options.archive
     need("studies")
+    from pruning_core.studies.archive import Archive
     from pruning_core.studies.declaration import StudyError
 
     folder = options.root / "studies"
@@ -199,16 +204,25 @@ def _check_root(options: argparse.Namespace) -> None:
             f"there is no folder {folder}; name the one that holds studies/ and results/, a copy "
             "of the repository say, by --root"
         )
+    options.archive = Archive(options.root)
+    return options.archive
 
 
 def _study(options: argparse.Namespace) -> Study:
-    _check_root(options)
-    from pruning_core.studies.declaration import load_study
-
-    return load_study(options.name, options.root / "studies")
+    return _archive(options).study(options.name)
 
 
-def _table(study: Study, options: argparse.Namespace) -> pd.DataFrame:
-    from pruning_core.studies.records import table
-
-    return table(study, options.root / "results")
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let what ends a program from outside do what Ctrl-C does, so that no worker outlives it."""
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # What was set to be ignored, by nohup say, stays so.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

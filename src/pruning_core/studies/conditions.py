@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pruning_core.studies.declaration import load_study
+from pruning_core.studies.archive import Archive
 
 FEATURES = "feature-selection"
 """A study without networks, whose points are penalties."""
@@ -112,7 +111,7 @@ def worded(metric: str) -> Words:
     return METRICS.get(metric, Words(metric, "", 3))
 
 
-def told(finding: Finding, root: Path) -> dict[str, Any]:
+def told(finding: Finding, archive: Archive) -> dict[str, Any]:
     """A finding as numbers and text, ``said``, ``number`` and ``found`` among it, for programs."""
     condition = finding.condition
     measured, met = _measured(finding), finding.met
@@ -124,7 +123,7 @@ def told(finding: Finding, root: Path) -> dict[str, Any]:
     numbers = {key: getattr(finding, key) for key in ("estimate", "low", "high")}
     return {
         **asdict(condition),
-        "said": f"{_subject(condition, root)}, {_limit(condition)}",
+        "said": f"{_subject(condition, archive)}, {_limit(condition)}",
         "number": f"{measured} {_limit_in_short(condition)}" if measured else "",
         "found": found,
         **{key: float(value) if np.isfinite(value) else None for key, value in numbers.items()},
@@ -143,10 +142,10 @@ def command(study: str) -> str:
     return f"pruning-core study run {study}"
 
 
-def _subject(condition: Condition, root: Path) -> str:
+def _subject(condition: Condition, archive: Archive) -> str:
     """What is measured, and of which network."""
     name = worded(condition.metric).name
-    points = " / ".join(_label(condition.study, point, root) for point in condition.points)
+    points = " / ".join(_label(condition.study, point, archive) for point in condition.points)
     subject = {
         "mean": f"{name}, {points}",
         "largest": f"largest {name} of any seed, {points}",
@@ -158,14 +157,14 @@ def _subject(condition: Condition, root: Path) -> str:
     if condition.minus is None:
         return subject
     study, point, metric = condition.minus
-    other = _label(study, point, root)
+    other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"
     return f"{subject}, minus {other}"
 
 
-def _label(study: str, point: str, root: Path) -> str:
-    return point if study == FEATURES else load_study(study, root / "studies").labels[point]
+def _label(study: str, point: str, archive: Archive) -> str:
+    return point if study == FEATURES else archive.study(study).labels[point]
 
 
 def _limit(condition: Condition) -> str:

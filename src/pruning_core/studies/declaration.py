@@ -6,13 +6,13 @@ import hashlib
 import json
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-from pruning_core.experiments.data import Split
+from pruning_core.experiments.data import DATASETS, Split
 from pruning_core.experiments.flags import as_flags
 from pruning_core.experiments.settings import READERS, Settings, read, reads, recommended
 
@@ -32,7 +32,8 @@ class Run:
     Attributes:
         point: the name of its settings within the study; runs of one point differ in their seed.
         settings: all of them.
-        dataset: a name that :func:`pruning_core.experiments.data.load` knows, or a folder.
+        dataset: a name that :func:`pruning_core.experiments.data.load` knows, or a folder, as
+            :func:`is_folder` tells; seen from the folder of ``studies/``, unless it is absolute.
         split: "test" or "validation".
     """
 
@@ -68,7 +69,7 @@ class Run:
         words = ["pruning-core", "train", *as_flags(self.settings)]
         if self.split != "test":
             words += ["--split", self.split]
-        if Path(self.dataset).is_absolute():
+        if is_folder(self.dataset):
             words += ["--data", self.dataset]
         elif self.dataset != "mnist":
             words += ["--dataset", self.dataset]
@@ -97,6 +98,11 @@ class Study:
         return list(dict.fromkeys(run.point for run in self.runs))
 
 
+def is_folder(dataset: str) -> bool:
+    """Whether the ``dataset`` of a run is a folder, which has a slash; or a name."""
+    return "/" in dataset or Path(dataset).is_absolute()
+
+
 def names(folder: Path) -> list[str]:
     """Of all studies declared in a folder."""
     return [path.stem for path in sorted(folder.glob("*.toml")) if path.stem not in _OTHERS]
@@ -116,35 +122,70 @@ def load_study(name: str, folder: Path) -> Study:
         StudyError: if there is no such study, or it declares what does not exist.
     """
     path = folder / f"{name}.toml"
+    if name not in (known := names(folder)):
+        there = ", ".join(known) or "none at all; name the folder of studies/ by --root"
+        raise StudyError(f"no study {name!r} in {folder}; there is {there}")
     try:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        known = ", ".join(names(folder)) or "none at all"
-        raise StudyError(f"no study {name!r} in {folder}; there is {known}") from error
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from error
     try:
-        return Study(name, declared["title"], tuple(_runs(declared)), _labels(declared))
+        _check(declared)
+        runs = tuple(_runs(declared))
+        _check_distinct(runs)
+        return Study(name, declared["title"], runs, _labels(declared))
     except KeyError as error:
         raise StudyError(f"{path} lacks {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise StudyError(f"{path}: {error}") from error
 
 
-def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
+def _check(declared: Mapping[str, Any]) -> None:
     if unknown := set(declared) - _KEYS:
         raise ValueError(f"unknown keys {sorted(unknown)}; {', '.join(sorted(_KEYS))} are known")
+    _table("settings", declared.get("settings", {}))
+    grids = {"grid": declared.get("grid", {})}
+    for name, point in _table("points", declared.get("points", {})).items():
+        grids[f"points.{name}.grid"] = _table(f"points.{name}", point).get("grid", {})
+    for where, grid in grids.items():
+        for key, values in _table(where, grid).items():
+            if not (isinstance(values, list) and values):
+                raise ValueError(f"{key} of {where} is {values!r}; a list of values was expected")
+    dataset = declared.get("dataset", "mnist")
+    if not isinstance(dataset, str) or not (is_folder(dataset) or dataset in DATASETS):
+        raise ValueError(
+            f"dataset is {dataset!r}; {', '.join(DATASETS)}, or a folder with a slash in its path "
+            "(./NAME), was expected"
+        )
+    if not isinstance(declared["title"], str):
+        raise ValueError(f"title is {declared['title']!r}; text was expected")
+
+
+def _table(where: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {value!r}; a table was expected")
+    return value
+
+
+def _check_distinct(runs: Iterable[Run]) -> None:
+    points: dict[str, str] = {}
+    for run in runs:
+        if (other := points.setdefault(run.key, run.point)) != run.point:
+            raise ValueError(
+                f"the points {other!r} and {run.point!r} have the same settings; drop one of them"
+            )
+
+
+def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
     split = declared.get("split", "test")
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}; {' or '.join(get_args(Split))} was expected")
     dataset = declared.get("dataset", "mnist")
-    if not isinstance(dataset, str):
-        raise ValueError(f"dataset is {dataset!r}; a name, or a folder as text, was expected")
     for point, settings in _points(declared):
         changes = {"seeds": declared["seeds"]} | settings
         seeds = changes.pop("seeds")
         changes.pop("label", None)
-        if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        if type(seeds) is not int or seeds < 1:
             raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
         model, method = changes.pop("model", None), changes.pop("method", None)
         if model is None or method is None:
@@ -165,22 +206,11 @@ def _labels(declared: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _points(declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, settings in (_table(declared, "points") or {"": {}}).items():
-        settings = _table(declared, "settings") | _table({name: settings}, name)
-        grid = _table(declared, "grid") | _table(settings, "grid")
-        settings.pop("grid", None)
-        for key, values in grid.items():
-            if not isinstance(values, list) or not values:
-                raise ValueError(f"grid: {key} is {values!r}; a list of values was expected")
+    for name, settings in (declared.get("points") or {"": {}}).items():
+        settings = declared.get("settings", {}) | settings
+        grid = declared.get("grid", {}) | settings.pop("grid", {})
         for combination in product(*grid.values()):
             chosen = dict(zip(grid, combination, strict=True))
             parts = [name] if name else []
             parts += [f"{key}={value}" for key, value in chosen.items()]
             yield " ".join(parts) or "only", settings | chosen
-
-
-def _table(declared: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = declared.get(key, {})
-    if not isinstance(found, dict):
-        raise ValueError(f"{key} is {found!r}; a table was expected")
-    return found

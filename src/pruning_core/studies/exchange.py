@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from pruning_core.studies.tables import setting
+
 TRAINING_IMAGES = 60_000
 """Over which the recorded loss is a mean, where the split is "test"."""
 
@@ -45,8 +47,8 @@ def rates(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """
     drawn, plain = _nats(epochs.loc[epochs["theta"] != "{}"]), _nats(epochs)
     points: dict[tuple[str, float], list[np.ndarray]] = {}
-    for row in runs.to_dict("records"):
-        run, price = row["run"], json.loads(row["settings"])["log_gamma"][0]
+    for row, price in zip(runs.to_dict("records"), setting(runs, "log_gamma"), strict=True):
+        run = row["run"]
         values = np.array([drawn[run], plain[run], row["surviving_units"]])
         points.setdefault((row["point"].split()[0], price), []).append(values)
     found = []

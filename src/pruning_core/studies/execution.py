@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from queue import Empty, Queue
+from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
-from pruning_core.experiments.data import Dataset, load
+from pruning_core.experiments.data import DataError, Dataset, load
+from pruning_core.experiments.run import TrainingError
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
 from pruning_core.files import make_writable
-from pruning_core.studies.declaration import Run, Study, StudyError
-from pruning_core.studies.records import adopt, forget, record, table
+from pruning_core.studies.declaration import Run, Study, StudyError, is_folder
+from pruning_core.studies.records import adopt, as_tables, forget, record, table
 
-Finding = tuple[str, dict[str, Any], list[dict[str, Any]]]
-"""Key, summary and trajectory of a finished run."""
+PATIENCE = 5.0
+"""Seconds without a run that ends, after which workers of a cluster are asked for."""
 
 BYTES_PER_RUN = 20_000_000
 """Room that the checkpoint and the model of a run may take, generously."""
@@ -56,9 +57,11 @@ def run_study(
 
     Raises:
         StudyError: before anything starts, if a folder cannot be written, the disk is too full,
-            or no scheduler answers.
-        TrainingError: of a run that failed; the finished ones are recorded.
+            or no scheduler answers; and once all others are recorded, if runs failed, with the
+            reason of each.
     """
+    if jobs == 0:
+        raise StudyError("0 jobs were asked for; at least 1, or -1 for one a core, was expected")
     root = root.resolve()
     missing = unfinished(study, root)
     _check_room(root, len(missing))
@@ -68,17 +71,22 @@ def run_study(
     total = _epochs(study.runs)
     done = total - _epochs(missing)
     quiet = not sys.stderr.isatty()
+    failed: dict[str, str] = {}
     with tqdm(total=total, initial=done, unit="epoch", disable=quiet) as bar:
         while missing:
             lengths = {run.key: run.settings.epochs for run in missing}
-            for finding in _findings(missing, root, jobs, scheduler):
-                if finding is not None:
-                    _keep(study, root, finding)
-                    bar.update(lengths[finding[0]])
-            missing = unfinished(study, root)
+            for ended in _ended(missing, root, jobs, scheduler):
+                if isinstance(ended, Failure):
+                    failed[ended.key] = ended.reason
+                elif ended is not None:
+                    _keep(study, root, ended)
+                    bar.update(lengths[ended.key])
+            missing = [run for run in unfinished(study, root) if run.key not in failed]
             if missing:
                 # Another process is at them.
                 time.sleep(1)
+    if failed:
+        raise StudyError(_failures(study, failed))
 
 
 def start_over(study: Study, root: Path, point: str) -> int:
@@ -106,30 +114,78 @@ def unfinished(study: Study, root: Path) -> list[Run]:
     return sorted(missing, key=lambda run: run.settings.seed)
 
 
-def execute(run: Run, folder: Path) -> Finding | None:
+class Finding(NamedTuple):
+    """What a finished run left."""
+
+    key: str
+    summary: dict[str, Any]
+    trajectory: list[dict[str, Any]]
+
+
+class Failure(NamedTuple):
+    """Why a run did not finish."""
+
+    key: str
+    reason: str
+
+
+def execute(run: Run, folder: Path) -> Finding | Failure | None:
     """Train one run in ``folder``/KEY, or read it if it is finished; None if it is locked."""
+    try:
+        with FileLock(folder / f"{run.key}.lock", blocking=False):
+            return _trained(run, folder)
+    except Timeout:
+        return None
+    except (TrainingError, DataError, StudyError) as error:
+        return Failure(run.key, str(error))
+    except Exception as error:
+        # One run that cannot be trained is no reason to give up the others.
+        return Failure(run.key, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _trained(run: Run, folder: Path) -> Finding:
     place = folder / run.key
-    with _locked(folder / f"{run.key}.lock", wait=False) as mine:
-        if not mine:
-            return None
-        if not (place / SUMMARY_FILE).exists():
-            torch.set_num_threads(1)
-            train(run.settings, _dataset(run.dataset, run.split), place, resume=True)
-        (place / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if not (place / SUMMARY_FILE).exists():
+        torch.set_num_threads(1)
+        data = _dataset(run.dataset, run.split, folder.parent)
+        train(run.settings, data, place, resume=True)
+    (place / CHECKPOINT_FILE).unlink(missing_ok=True)
+    try:
         summary, trajectory = (
             json.loads((place / name).read_text(encoding="utf-8"))
             for name in (SUMMARY_FILE, TRAJECTORY_FILE)
         )
-    return run.key, summary, trajectory
+        as_tables(run, summary, trajectory)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise StudyError(
+            f"{place} is damaged ({type(error).__name__}: {error}); delete it, to have the run "
+            "trained again"
+        ) from error
+    return Finding(run.key, summary, trajectory)
+
+
+def _failures(study: Study, failed: Mapping[str, str]) -> str:
+    """By point and reason, the seeds that failed."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for run in study.runs:
+        if run.key in failed:
+            found = seeds.setdefault((run.point, failed[run.key]), [])
+            found.append(str(run.settings.seed))
+    lines = [
+        f"  {point}, seed{'s' * (len(found) > 1)} {', '.join(found)}: {reason}"
+        for (point, reason), found in seeds.items()
+    ]
+    head = f"{len(failed)} of {len(study.runs)} runs failed; all others are recorded"
+    return "\n".join([head, *lines])
 
 
 def _epochs(runs: Iterable[Run]) -> int:
     return sum(run.settings.epochs for run in runs)
 
 
-def _findings(
+def _ended(
     runs: Sequence[Run], root: Path, jobs: int, scheduler: str | None
-) -> Iterator[Finding | None]:
+) -> Iterator[Finding | Failure | None]:
     """Of each run, as soon as it ends."""
     folder = root / "runs"
     if scheduler is None:
@@ -142,54 +198,66 @@ def _findings(
                 "again with fewer --jobs, and it goes on where it was"
             ) from error
         return
-    from distributed import Client, as_completed
+    yield from _on_a_cluster(runs, folder, scheduler)
+
+
+def _on_a_cluster(
+    runs: Sequence[Run], folder: Path, scheduler: str
+) -> Iterator[Finding | Failure | None]:
+    from distributed import CancelledError, Client, KilledWorker
 
     try:
         client = Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
         raise StudyError(f"no Dask scheduler answers at {scheduler} ({error})") from error
+    # It would tell of a lost scheduler in many lines of its own.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
         # A run is tried again where its worker has died, from its checkpoint.
-        futures = client.map(execute, runs, folder=folder, pure=False, retries=3)
-        for future in as_completed(futures):
-            yield future.result()
+        futures = client.map(execute, runs, folder=folder, pure=False)
+        keys = {future: run.key for future, run in zip(futures, runs, strict=True)}
+        ended: Queue[Any] = Queue()
+        for future in futures:
+            future.add_done_callback(ended.put)
+        told = False
+        while keys:
+            try:
+                future = ended.get(timeout=PATIENCE)
+            except Empty:
+                if not (told or client.scheduler_info()["workers"]):
+                    told = True
+                    tqdm.write(f"no worker is connected to {scheduler}: waiting", file=sys.stderr)
+                continue
+            key = keys.pop(future)
+            try:
+                result = future.result()
+            except KilledWorker:
+                result = Failure(key, "every worker that took it died, perhaps for want of memory")
+            except CancelledError as error:
+                raise StudyError(
+                    f"the Dask scheduler at {scheduler} is gone; what has ended is recorded, and "
+                    "the study goes on where it was when it is started again"
+                ) from error
+            yield result
 
 
-def _keep(study: Study, root: Path, finding: Finding) -> None:
-    key, summary, trajectory = finding
+def _keep(study: Study, root: Path, found: Finding) -> None:
     with _recording(study, root):
-        record(study, root / "results", {key: (summary, trajectory)})
+        record(study, root / "results", {found.key: (found.summary, found.trajectory)})
 
 
-def _recording(study: Study, root: Path) -> AbstractContextManager[bool]:
+def _recording(study: Study, root: Path) -> FileLock:
     """One process at a time writes the files of a study."""
-    return _locked(root / "runs" / f"{study.name}.lock", wait=True)
+    return FileLock(root / "runs" / f"{study.name}.lock")
 
 
 @lru_cache(maxsize=2)
-def _dataset(name: str, split: str) -> Dataset:
+def _dataset(name: str, split: str, root: Path) -> Dataset:
     """Loaded once in each process."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = Path(name) if Path(name).is_absolute() else None
+    folder = root / name if is_folder(name) else None
     return load(None if folder else name, folder, split=split, device=device)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock that other processes respect, and that ends with this process; False if taken."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        yield _taken(descriptor, wait)
-    finally:
-        os.close(descriptor)
-
-
-def _taken(descriptor: int, wait: bool) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _check_room(root: Path, runs: int) -> None:

@@ -16,6 +16,7 @@ What it was asked to show, before its first run, stands with all other claims in
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +29,20 @@ from pruning_core.baselines.penalties import AdaptiveLasso, Bridge, Lasso, Penal
 from pruning_core.files import make_writable, write_atomically
 from pruning_core.halo import Halo, bridge_scale
 from pruning_core.studies import ROOT
+from pruning_core.studies.declaration import StudyError
+from pruning_core.studies.record_files import damaged, not_numbers
 
-RESULTS = ROOT / "results" / "feature-selection.csv"
+FILE = "results/feature-selection.csv"
+RESULTS = ROOT / FILE
+"""What the repository has of it.
+
+:meta hide-value:
+"""
+
 SEEDS, EXAMPLES, FEATURES, NONZERO, NOISE = 20, 100, 200, 10, 0.5
 STRENGTHS = torch.logspace(-3, 0.5, 30, dtype=torch.float64).tolist()
 STEPS = 2000
+_NUMBERS = ("seed", "relative_error", "selected_relevant", "selected_irrelevant", "support_exact")
 
 
 class Problem(NamedTuple):
@@ -45,22 +55,46 @@ class Problem(NamedTuple):
     truth: Tensor
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit what is not in the table yet, and print means over the seeds with standard errors."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fit what is not in the table yet, and print means over the seeds with standard errors.
+
+    Returns:
+        The exit code, 2 if the table is damaged.
+    """
+    parser = argparse.ArgumentParser(description="Feature selection by the penalties.")
     parser.add_argument(
-        "--root",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder of results/ (default: here)",
+        "--root", type=Path, default=Path(), help="folder of results/ (default: here)"
     )
-    path = parser.parse_args(arguments).root / "results" / RESULTS.name
+    path = parser.parse_args(arguments).root / FILE
     if not path.exists():
         make_writable(path.parent)
         write_atomically(path, fitted().to_csv(index=False).encode())
-    found = pd.read_csv(path).drop(columns="seed").groupby("penalty", sort=False)
+    try:
+        found = load(path).drop(columns="seed").groupby("penalty", sort=False)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 2
     print(found.agg(["mean", "sem"]).round(3).to_string())
+    return 0
+
+
+def load(path: Path) -> pd.DataFrame:
+    """A row for each penalty and seed; empty if there is no such file.
+
+    Raises:
+        StudyError: if it is damaged.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=["penalty", *_NUMBERS])
+    try:
+        rows = pd.read_csv(path)
+        if missing := {"penalty", *_NUMBERS} - set(rows.columns):
+            raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
+        if bad := [c for c in _NUMBERS if not_numbers(pd.Series(rows[c]), needed=True).any()]:
+            raise ValueError(f"{', '.join(bad)}: a number was expected in each row")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    return rows
 
 
 def fitted() -> pd.DataFrame:
@@ -171,4 +205,4 @@ def judged(name: str, problem: Problem, weights: Tensor) -> list[dict[str, objec
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

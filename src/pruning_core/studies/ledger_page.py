@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pruning_core.studies.claims import SOURCES
 from pruning_core.studies.conditions import command
-from pruning_core.studies.ledger import SOURCES, VERDICTS
+from pruning_core.studies.ledger import VERDICTS
 from pruning_core.studies.ledger_text import SIGNS
 
 Claims = Sequence[Mapping[str, Any]]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.studies.claims import SOURCES
 from pruning_core.studies.conditions import command
-from pruning_core.studies.ledger import SOURCES, counts
+from pruning_core.studies.ledger import counts
 
 WIDTH = 80
 

@@ -19,12 +19,14 @@ from safetensors import safe_open
 from pruning_core.export import WEIGHTS_FILE
 from pruning_core.files import write_atomically
 from pruning_core.models import MODELS
-from pruning_core.studies.declaration import StudyError, load_study
+from pruning_core.studies.archive import Archive
+from pruning_core.studies.declaration import StudyError
+from pruning_core.studies.record_files import damaged
 
 STUDY = "lenet-300-100"
 PIXELS = MODELS[STUDY].dense()[0]
 _INDEX = "gate0.index"
-_FILE = Path("results", "models", "masks.parquet")
+_FILE = "results/models/masks.parquet"
 
 
 def surviving_pixels(run: Path) -> np.ndarray:
@@ -50,7 +52,7 @@ def surviving_pixels(run: Path) -> np.ndarray:
     return mask
 
 
-def record(root: Path, runs: Path) -> pd.DataFrame:
+def record(archive: Archive, runs: Path) -> pd.DataFrame:
     """Write ``masks.parquet`` anew from those runs of the study whose pixels had a gate.
 
     Runs that are recorded, but whose folder is not there, keep their row.
@@ -58,8 +60,8 @@ def record(root: Path, runs: Path) -> pd.DataFrame:
     Returns:
         A row for each run, with its key and its 784 bits, packed.
     """
-    study = load_study(STUDY, root / "studies")
-    known = load_masks(root)
+    study = archive.study(STUDY)
+    known = load_masks(archive)
     found = {}
     for run in study.runs:
         if not run.settings.gate_inputs:
@@ -72,22 +74,26 @@ def record(root: Path, runs: Path) -> pd.DataFrame:
     table = pd.DataFrame({"run": list(found), "pixels": packed})
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd")
-    (root / _FILE).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(root / _FILE, buffer.getvalue())
+    path = archive / _FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
     return table
 
 
-def load_masks(root: Path) -> dict[str, np.ndarray]:
+def load_masks(archive: Archive) -> dict[str, np.ndarray]:
     """By key of the run, which pixels survive; bool, shape (784,). Empty if nothing is kept."""
-    path = root / _FILE
+    path = archive / _FILE
     if not path.exists():
         return {}
-    table = pd.read_parquet(path)
-    return {
-        key: np.unpackbits(np.frombuffer(pixels, np.uint8)).astype(bool)
-        for key, pixels in zip(table["run"], table["pixels"], strict=True)
-    }
+    try:
+        table = pd.read_parquet(path, columns=["run", "pixels"])
+        return {
+            key: np.unpackbits(np.frombuffer(pixels, np.uint8)).astype(bool).reshape(PIXELS)
+            for key, pixels in zip(table["run"], table["pixels"], strict=True)
+        }
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
 
 
 if __name__ == "__main__":
-    print(f"{len(record(Path(), Path('runs')))} masks")
+    print(f"{len(record(Archive('.'), Path('runs')))} masks")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pruning_core.models import MODELS
-from pruning_core.studies.declaration import StudyError, load_study, names
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import mean_interval
-from pruning_core.studies.records import measures, table
+from pruning_core.studies.published_file import load_published
 
 OURS = {"structured": ("bernoulli",), "unstructured": ("bernoulli", "halo")}
 """Methods that are compared with each kind of row; a network with fewer units has fewer weights."""
@@ -34,9 +33,6 @@ CONTROLS = frozenset({"robustness", "hyper-priors", "estimators", "training-cost
 """
 
 
-_TEXT = ("model", "kind", "method", "kept", "error_percent", "reports", "confirmed", "source")
-_NUMBERS = ("weights_percent", "macs", "zeros_percent", "best_percent", "standard_error")
-
 _POINT = ["study", "point", "name", "model", "method", "seeds", "macs", "metric"]
 _POINT += ["error", "low", "high", "best", "weights_percent"]
 
@@ -45,44 +41,7 @@ _RIVAL = ["name", "ours", "kind", "weights_percent", "macs", "error_percent", "d
 _REMOVING_UNITS = ("group-lasso", "l0")
 
 
-def load_published(root: Path) -> pd.DataFrame:
-    """``studies/published.csv``: a row for each published result, with its size and its error.
-
-    ``weights_percent`` are weights left, of unstructured rows computed from their zeros. ``macs``
-    are multiply-accumulates of a forward pass, a bias counted as one, as in ``results/``.
-    ``error_percent`` is printed at the ``source`` with as many decimals as ``digits`` says. It is
-    the final one, or the best ever observed, or unknown to be either, as ``reports`` says:
-    "final", "best" or "". ``best_percent`` is the best ever observed, where that is known.
-
-    Raises:
-        StudyError: if it cannot be read, or if a confirmed row does not name its source.
-    """
-    path = root / "studies" / "published.csv"
-    try:
-        rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from error
-    if missing := {*_TEXT, *_NUMBERS} - set(rows.columns):
-        raise StudyError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    rows = rows.fillna({"source": "", "reports": ""})
-    error = rows["error_percent"].astype(float)
-    rows = rows.assign(
-        weights_percent=rows["weights_percent"].fillna((100 - rows["zeros_percent"]).round(6)),
-        error_percent=error,
-        digits=rows["error_percent"].str.partition(".")[2].str.len(),
-        best_percent=rows["best_percent"].fillna(error.where(rows["reports"] == "best")),
-    )
-    for row in rows.to_dict("records"):
-        if row["confirmed"] == "yes" and not row["source"].strip():
-            raise StudyError(
-                f"{path}: {row['method']} on {row['model']}, {row['error_percent']:g} % at "
-                f"{row['weights_percent']:g} % of the weights, is confirmed without a source; say "
-                "where it was read, or that it is not confirmed"
-            )
-    return rows
-
-
-def operating_points(root: Path) -> pd.DataFrame:
+def operating_points(archive: Archive) -> pd.DataFrame:
     """Size and error of every point on MNIST's test set, as means over the seeds.
 
     Points that started from a network of another size are left out, and so are the studies in
@@ -90,14 +49,14 @@ def operating_points(root: Path) -> pd.DataFrame:
     those of HALO's curve. ``name`` is the label of a point, for readers; ``best`` the mean of the
     best errors of any epoch, NaN for what was cut.
     """
-    return _points(root, set(names(root / "studies")) - CONTROLS, SEEDS)
+    return _points(archive, set(archive.names()) - CONTROLS, SEEDS)
 
 
-def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
+def rivals(archive: Archive, model: str, kind: str) -> pd.DataFrame:
     """All results that a point of ours has to stand beside, both published and our own baselines.
 
     Args:
-        root: folder of ``studies/`` and ``results/``.
+        archive: of the studies.
         model: "lenet-300-100" or "lenet-5".
         kind: "structured", for points with fewer units, or "unstructured", for points with fewer
             weights, which stand beside structured results too.
@@ -113,7 +72,7 @@ def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
     Raises:
         StudyError: if ``studies/published.csv`` cannot be read.
     """
-    theirs = load_published(root)
+    theirs = load_published(archive)
     kinds = ["structured"] if kind == "structured" else ["structured", "unstructured"]
     theirs = theirs.loc[
         (theirs["model"] == model) & theirs["kind"].isin(kinds) & (theirs["confirmed"] == "yes")
@@ -125,7 +84,7 @@ def rivals(root: Path, model: str, kind: str) -> pd.DataFrame:
         ours=False,
         n=np.nan,
     )
-    ours = _points(root, {f"baselines-{model}"} & set(names(root / "studies")), BASELINE_SEEDS)
+    ours = _points(archive, {f"baselines-{model}"} & set(archive.names()), BASELINE_SEEDS)
     ours = ours.loc[~ours["method"].isin([*OURS["unstructured"], "dense"])]
     whole = ours["metric"] == "test_error_percent"
     first = undominated(ours[["weights_percent", "macs", "error"]].to_numpy(dtype=float))
@@ -168,19 +127,19 @@ def dominance(
     return points.assign(**found)
 
 
-def compared(root: Path) -> list[dict[str, Any]]:
+def compared(archive: Archive) -> list[dict[str, Any]]:
     """Of each published row, whether a point of ours is at least as small and as accurate.
 
     Small is meant by weights; and, for structured rows that tell them, by multiply-accumulates too.
     The point named is the most accurate of those that are small enough; where there is none, both
     it and the verdict are None. Its ``best`` error of any epoch stands beside ``best_percent``.
     """
-    ours = operating_points(root)
+    ours = operating_points(archive)
     return [
         {key: _plain(value) for key, value in row.items()}
         | _best(row, ours, "weights_percent")
         | ({} if np.isnan(row["macs"]) else {"by_macs": _best(row, ours, "macs")["as_good"]})
-        for row in load_published(root).to_dict("records")
+        for row in load_published(archive).to_dict("records")
     ]
 
 
@@ -205,7 +164,7 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """
     found = []
     for row in rows:
-        met, ours = _said(row["as_good"]), row["point"] is not None
+        met, ours = _told(row["as_good"]), row["point"] is not None
         half = (row["high"] - row["low"]) / 2 if ours else 0
         shown = {
             "": row["method"] + (", recalled" if row["confirmed"] == "no" else ""),
@@ -214,7 +173,7 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             "its error": f"{row['error_percent']:.{row['digits']}f}",
         }
         if "by_macs" in row:
-            shown["by MACs"] = _said(row["by_macs"])
+            shown["by MACs"] = _told(row["by_macs"])
         shown["our weights"] = f"{row['weights']:.2f}" if ours else ""
         shown["its weights"] = f"{row['weights_percent']:.3g}"
         if row["best_percent"] is not None:
@@ -236,7 +195,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
             lines.append(f"  {'published':23}{'weights':>9}{'error':>7}  met  MACs  ours")
         error = f"{row['error_percent']:.{row['digits']}f}"
         start = f"  {row['method']:23}{row['weights_percent']:7.2f} %{error:>5} %  "
-        start += f"{_said(row['as_good']):5}{_said(row['by_macs']) if 'by_macs' in row else '':6}"
+        start += f"{_told(row['as_good']):5}{_told(row['by_macs']) if 'by_macs' in row else '':6}"
         if row["point"] is None:
             lines.append(f"{start}none is as small")
             continue
@@ -248,14 +207,14 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _points(root: Path, studies: Iterable[str], least: int) -> pd.DataFrame:
+def _points(archive: Archive, studies: Iterable[str], least: int) -> pd.DataFrame:
     """The points of these studies that have at least so many seeds."""
     points = []
     seen = set()
-    declared = [load_study(name, root / "studies") for name in sorted(studies)]
+    declared = [archive.study(name) for name in sorted(studies)]
     # The largest first, to name a point that several studies share.
     for study in sorted(declared, key=lambda study: -len(study.points)):
-        rows = measures(table(study, root / "results"))
+        rows = archive.rows(study.name)
         if not len(rows):
             continue
         rows = rows.loc[
@@ -317,7 +276,7 @@ def _best(row: dict[str, Any], ours: pd.DataFrame, size: str) -> dict[str, Any]:
     }
 
 
-def _said(verdict: bool | None) -> str:
+def _told(verdict: bool | None) -> str:
     return "–" if verdict is None else "yes" if verdict else "no"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,24 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.files import write_atomically
+from pruning_core.experiments.settings import Settings
 from pruning_core.models import MODELS
-from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.declaration import Run, Study, StudyError
-
-_COUNTED = ("weights_kept", "weights_total", "macs", "macs_dense")
-_MEASURED = (
-    "test_error_percent",
-    "best_test_error_percent",
-    "undecided",
-    "surviving_units",
-    "stochastic_test_error_percent",
-    "deterministic_test_error_percent",
-    "seconds",
+from pruning_core.studies.record_files import (
+    COUNTED,
+    CURVE,
+    MEASURED,
+    NOTED,
+    VERSIONS,
+    check_rows,
+    read_epochs,
+    read_rows,
+    settings_of,
+    write,
 )
-_CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
-_VERSIONS = ("pruning-core", "torch", "torch-pruning", "cpu", "commit")
-_NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")
 
 
 def table(study: Study, results: Path) -> pd.DataFrame:
@@ -39,7 +35,7 @@ def table(study: Study, results: Path) -> pd.DataFrame:
     Raises:
         StudyError: if the file is not such a table.
     """
-    rows = _rows(results / f"{study.name}.csv").set_index("run", drop=False)
+    rows = read_rows(results / f"{study.name}.csv").set_index("run", drop=False)
     recorded = [run for run in study.runs if run.key in rows.index]
     rows = rows.loc[[run.key for run in recorded]].reset_index(drop=True)
     # A point may have got another name since.
@@ -54,7 +50,7 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(rows):
         return rows
-    start = [_macs_at_the_start(json.loads(settings)) for settings in rows["settings"]]
+    start = [_macs_at_the_start(settings) for settings in settings_of(rows)]
     end = [multiply_accumulates([int(n) for n in a.split("-")]) for a in rows["architecture"]]
     gone = 100 - 100 * np.divide(end, start)
     saved = 100 - rows["training_macs_percent"]
@@ -79,7 +75,7 @@ def trajectories(study: Study, results: Path) -> pd.DataFrame:
     Raises:
         StudyError: if the file is damaged.
     """
-    epochs = _epochs(results / f"{study.name}.parquet")
+    epochs = read_epochs(results / f"{study.name}.parquet")
     return epochs.loc[epochs["run"].isin([run.key for run in study.runs])]
 
 
@@ -92,13 +88,26 @@ def record(study: Study, results: Path, found: Mapping[str, tuple[dict[str, Any]
         found: by key of the run, its summary and its trajectory.
     """
     runs = {run.key: run for run in study.runs}
-    rows = pd.DataFrame(
-        [row(runs[key], summary, trajectory) for key, (summary, trajectory) in found.items()]
-    ).astype(dict.fromkeys((*_MEASURED, *_CURVE), float))
-    epochs = pd.DataFrame(
-        [_epoch(key, epoch) for key, (_, trajectory) in found.items() for epoch in trajectory]
-    ).astype(dict.fromkeys(_NOTED, float))
+    both = [as_tables(runs[key], *measured) for key, measured in found.items()]
+    rows, epochs = (pd.concat(t, ignore_index=True) for t in zip(*both, strict=True))
     _add(study, results, rows, epochs)
+
+
+def as_tables(
+    run: Run, summary: Mapping[str, Any], trajectory: Sequence[Mapping[str, Any]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the two files keep of a run: its row, and a row for each epoch.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the two are not what a run leaves.
+    """
+    rows = pd.DataFrame([row(run, summary, trajectory)])
+    epochs = pd.DataFrame([_epoch(run.key, noted) for noted in trajectory])
+    check_rows(rows)
+    return (
+        rows.astype(dict.fromkeys((*MEASURED, *CURVE), float)),
+        epochs.astype(dict.fromkeys(NOTED, float)),
+    )
 
 
 def adopt(study: Study, results: Path) -> None:
@@ -106,10 +115,10 @@ def adopt(study: Study, results: Path) -> None:
     recorded = set(table(study, results)["run"])
     missing = {run.key: run.point for run in study.runs if run.key not in recorded}
     for path in sorted(results.glob("*.parquet")):
-        rows = _rows(path.with_suffix(".csv"))
+        rows = read_rows(path.with_suffix(".csv"))
         rows = rows.loc[rows["run"].isin(list(missing))]
         if len(rows):
-            epochs = _epochs(path)
+            epochs = read_epochs(path)
             named = rows.assign(point=[missing.pop(key) for key in rows["run"]])
             _add(study, results, named, epochs.loc[epochs["run"].isin(rows["run"])])
 
@@ -128,9 +137,9 @@ def forget(study: Study, results: Path, point: str) -> int:
     keys = [run.key for run in study.runs if run.point == point]
     recorded = len(table(study, results).query("run in @keys"))
     for path in results.glob("*.parquet"):
-        rows, epochs = _rows(path.with_suffix(".csv")), _epochs(path)
+        rows, epochs = read_rows(path.with_suffix(".csv")), read_epochs(path)
         if set(keys) & set(rows["run"]):
-            _write(path, rows.loc[~rows["run"].isin(keys)], epochs.loc[~epochs["run"].isin(keys)])
+            write(path, rows.loc[~rows["run"].isin(keys)], epochs.loc[~epochs["run"].isin(keys)])
     return recorded
 
 
@@ -156,12 +165,12 @@ def row(
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
         "training_macs_percent": round(100 * sum(costs) / (len(costs) * costs[0]), 4),
-        **{name: summary[name] for name in _COUNTED},
-        **{name: summary.get(name) for name in _MEASURED},
-        **{name: curve.get(name.removeprefix("error_at_")) for name in _CURVE},
+        **{name: summary[name] for name in COUNTED},
+        **{name: summary.get(name) for name in MEASURED},
+        **{name: curve.get(name.removeprefix("error_at_")) for name in CURVE},
         "device": summary["device"],
         "threads": summary.get("threads", 1),  # studies have always run on one
-        **{name: versions.get(name) for name in _VERSIONS},
+        **{name: versions.get(name) for name in VERSIONS},
         "command": run.command,
         "settings": json.dumps(settings),
     }
@@ -169,7 +178,7 @@ def row(
 
 def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
     """What was noted after an epoch, as plain columns."""
-    numbers = {name: noted.get(name) for name in _NOTED}
+    numbers = {name: noted.get(name) for name in NOTED}
     if "undecided" in noted:
         numbers["undecided"] = sum(noted["undecided"].values())
     return {
@@ -191,9 +200,9 @@ def multiply_accumulates(architecture: Sequence[int]) -> int:
     return model.count_products(architecture)
 
 
-def _macs_at_the_start(settings: Mapping[str, Any]) -> int:
+def _macs_at_the_start(settings: Settings) -> int:
     """Multiply-accumulates of the network that a run started from."""
-    return multiply_accumulates(MODELS[settings["model"]].dense(settings.get("hidden", ())))
+    return multiply_accumulates(MODELS[settings.model].dense(settings.hidden))
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
@@ -201,45 +210,8 @@ def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) 
     results.mkdir(parents=True, exist_ok=True)
     keys = [run.key for run in study.runs]
     path = results / f"{study.name}.parquet"
-    before = _rows(path.with_suffix(".csv")), _epochs(path)
-    _write(path, _joined(before[0], rows, keys), _joined(before[1], epochs, keys))
-
-
-def _write(path: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
-    """Both files of a study, whose trajectories are at ``path``."""
-    if "threads" in rows:
-        rows = rows.astype({"threads": "Int64"})  # rows from before the column have none
-    buffer = io.BytesIO()
-    epochs.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(path, buffer.getvalue())
-    write_atomically(path.with_suffix(".csv"), rows.to_csv(index=False).encode())
-
-
-def _rows(path: Path) -> pd.DataFrame:
-    """The whole table in a file; empty if there is none."""
-    if not path.exists():
-        return pd.DataFrame({"run": pd.Series(dtype=str), "point": pd.Series(dtype=str)})
-    try:
-        rows = pd.read_csv(path, dtype={"run": str})
-        twice = rows.loc[rows["run"].duplicated(), "run"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
-    if len(twice):
-        raise StudyError(
-            f"{path} has several rows of the run {twice.iloc[0]}, perhaps since two branches were "
-            "merged; keep one of them"
-        )
-    return rows
-
-
-def _epochs(path: Path) -> pd.DataFrame:
-    """All trajectories in a file; empty if there is none."""
-    if not path.exists():
-        return pd.DataFrame({"run": pd.Series(dtype=str)})
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} is damaged ({error}); take it from git again") from error
+    before = read_rows(path.with_suffix(".csv")), read_epochs(path)
+    write(path, _joined(before[0], rows, keys), _joined(before[1], epochs, keys))
 
 
 def _joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

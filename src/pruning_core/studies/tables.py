@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from pruning_core.experiments.settings import Settings
 from pruning_core.sparsity import ZEROS_PERCENT
-from pruning_core.studies.declaration import load_study, names
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval, mean_interval
-from pruning_core.studies.records import measures, table, trajectories
+from pruning_core.studies.record_files import settings_of
 
 
-def runs(root: Path, study: str) -> pd.DataFrame:
+def runs(archive: Archive, study: str) -> pd.DataFrame:
     """Every recorded run of a study, with shares in percent, in the order of its declaration."""
-    return measures(table(load_study(study, root / "studies"), root / "results"))
+    return archive.rows(study)
 
 
-def by_point(root: Path, study: str) -> dict[str, pd.DataFrame]:
+def by_point(archive: Archive, study: str) -> dict[str, pd.DataFrame]:
     """The recorded runs of each point of a study; points without any are left out."""
-    return {str(point): rows for point, rows in runs(root, study).groupby("point", sort=False)}
+    return {str(point): rows for point, rows in runs(archive, study).groupby("point", sort=False)}
 
 
 def at(rows: pd.DataFrame, point: str, column: str) -> pd.Series:
@@ -68,35 +64,32 @@ def side(differences: pd.Series) -> str:
 def setting(rows: pd.DataFrame, name: str) -> pd.Series:
     """What a setting was in each run, its default if the run is older; of a tuple, the first."""
 
-    def read(settings: str) -> Any:
-        value = getattr(Settings.from_json(json.loads(settings)), name)
-        return value[0] if isinstance(value, tuple) else value
-
-    return pd.Series([read(settings) for settings in rows["settings"]], index=rows.index)
+    found = [getattr(settings, name) for settings in settings_of(rows)]
+    first = [value[0] if isinstance(value, tuple) else value for value in found]
+    return pd.Series(first, index=rows.index)
 
 
-def epochs(root: Path, study: str) -> pd.DataFrame:
+def epochs(archive: Archive, study: str) -> pd.DataFrame:
     """A row for each epoch of each recorded run: its trajectory, with ``point`` and ``seed``."""
-    declared = load_study(study, root / "studies")
-    found = runs(root, study)
+    found = runs(archive, study)
     if not len(found):
         return found.assign(epoch=pd.Series(dtype=int))
     known = found[["run", "point", "seed", "model"]]
-    return known.merge(trajectories(declared, root / "results"), on="run", validate="1:m")
+    return known.merge(archive.trajectories(study), on="run", validate="1:m")
 
 
-def every_run(root: Path) -> pd.DataFrame:
+def every_run(archive: Archive) -> pd.DataFrame:
     """The recorded runs of all studies; a run that several of them share comes once for each."""
-    tables = [runs(root, name).assign(study=name) for name in names(root / "studies")]
+    tables = [runs(archive, name).assign(study=name) for name in archive.names()]
     return pd.concat([rows for rows in tables if len(rows)], ignore_index=True)
 
 
-def progress(root: Path) -> pd.DataFrame:
+def progress(archive: Archive) -> pd.DataFrame:
     """Of each study, what it asks, on which split, and how many of its runs are recorded."""
     found = []
-    for name in names(root / "studies"):
-        study = load_study(name, root / "studies")
-        rows = table(study, root / "results")
+    for name in archive.names():
+        study = archive.study(name)
+        rows = archive.table(name)
         done, planned = Counter(rows["point"]), Counter(run.point for run in study.runs)
         found.append(
             {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.estimators import MAX_EXACT_UNITS
-from pruning_core.gates import BernoulliGate
+from pruning_core.gates import BernoulliGate, hold_all
 from pruning_core.pathwise import Losses
 
 
@@ -42,7 +42,8 @@ def loss_table(gates: Sequence[BernoulliGate], losses: Losses) -> Tensor:
     table = []
     for mask in masks(sum(sizes)):
         values = torch.split(mask.to(gates[0].theta).unsqueeze(0), sizes, dim=1)
-        table.append(_held_loss(list(gates), list(values), losses))
+        with hold_all(gates, values):
+            table.append(losses().double().sum())
     return torch.stack(table)
 
 
@@ -131,10 +132,3 @@ def mean_field(table: Tensor, pi: Tensor, sweeps: int = 200) -> Tensor:
         for i in range(theta.numel()):
             theta[i] = torch.sigmoid(torch.logit(pi[i]) - differences(table, theta)[i])
     return theta
-
-
-def _held_loss(gates: list[BernoulliGate], values: list[Tensor], losses: Losses) -> Tensor:
-    if not gates:
-        return losses().double().sum()
-    with gates[0].hold(values[0]):
-        return _held_loss(gates[1:], values[1:], losses)

@@ -34,10 +34,11 @@ from pruning_core.experiments.run import Run, TrainingError
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import export, save_model
 from pruning_core.figures.live import progress
-from pruning_core.gates import BernoulliGate
+from pruning_core.gates import any_gates
 from pruning_core.metrics import architecture, count_weights
 from pruning_core.models import MODELS
 from pruning_core.studies import ROOT
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.published import operating_points
 from pruning_core.widgets.closed_forms import complaint_of, image_of
 
@@ -57,8 +58,7 @@ class TrainLive:
     """Controls of a run that trains in a thread of its own, so that the kernel stays free.
 
     Args:
-        root: folder of ``studies/`` and ``results/``, with which a run is compared; the repository
-            by default.
+        archive: of the studies with which a run is compared; the repository's by default.
         dataset: full MNIST by default.
 
     Attributes:
@@ -66,12 +66,12 @@ class TrainLive:
         view: to display.
     """
 
-    def __init__(self, root: str | Path = ROOT, dataset: Dataset | None = None) -> None:
+    def __init__(self, archive: Archive = ROOT, dataset: Dataset | None = None) -> None:
         self.trainer: Trainer | None = None
         self._dataset = dataset
         self._thread: threading.Thread | None = None
         self._going, self._stopping = threading.Event(), threading.Event()
-        self._points = operating_points(Path(root))
+        self._points = operating_points(archive)
         self.choices: dict[str, ValueWidget] = {
             "model": Dropdown(options=list(MODELS), description="model", style=_STYLE),
             "method": Dropdown(options=list(_SHOWN), description="method", style=_STYLE),
@@ -179,7 +179,7 @@ class TrainLive:
                 "there is no trained network to export yet; start a run, or stop it"
             )
         model = copy.deepcopy(self.trainer.model)
-        if _gates(model):
+        if any_gates(model):
             images = self.dataset.train_images[:1]
             BernoulliPruner(model, 1.0, num_examples=1, example_inputs=images).settle_()
         plain = export(model).eval()
@@ -247,7 +247,7 @@ class TrainLive:
 
     def after_epoch(self, run: Run) -> None:
         """Draw what the run has come to."""
-        gates = _gates(run.model)
+        gates = any_gates(run.model).values()
         if gates:
             label, values = "θ of the units that are left", [g.theta.detach() for g in gates]
         else:
@@ -280,10 +280,6 @@ class _Watch(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         self._live.after_epoch(run)
-
-
-def _gates(model: nn.Module) -> list[BernoulliGate]:
-    return [module for module in model.modules() if isinstance(module, BernoulliGate)]
 
 
 def _log(label: str, low: float, high: float) -> FloatLogSlider:

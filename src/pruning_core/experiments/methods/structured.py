@@ -14,7 +14,7 @@ from pruning_core.compaction import compact_
 from pruning_core.experiments.methods.method import Method
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
-from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.gates import BernoulliGate, InputGate, any_gates, named_gates
 from pruning_core.metrics import weighted_layers
 
 Layer = nn.Linear | nn.Conv2d
@@ -31,9 +31,8 @@ class Structured(Method):
         if run.phase == "settled":
             return
         # The second time, after a checkpoint was loaded, other modules stand in for the gates.
-        for name, gate in list(run.model.named_modules()):
-            if isinstance(gate, BernoulliGate):
-                _replace(run.model, name, self.stand_in(gate, run))
+        for name, gate in any_gates(run.model).items():
+            _replace(run.model, name, self.stand_in(gate, run))
         self.prepare(run)
 
     def stand_in(self, gate: BernoulliGate, run: Run) -> nn.Module:
