@@ -1,13 +1,15 @@
 """Learning sparse neural networks: Bernoulli variational pruning, HALO, and the field around."""
 
 from pruning_core.bernoulli import BernoulliPruner
+from pruning_core.checkpoints import load_checkpoint, save_checkpoint
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.estimators import DisARM, ExactSum, Reinforce
-from pruning_core.export import export, load_model, save_model
+from pruning_core.export import export, load_model, remove_gates_, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
 from pruning_core.inputs import Inputs
+from pruning_core.insertion import insert_gates_
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.pathwise import IntegratedGates, StraightThrough
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
@@ -31,14 +33,18 @@ __all__ = [
     "StraightThrough",
     "compact_",
     "export",
+    "insert_gates_",
     "lenet_5",
     "lenet_300_100",
+    "load_checkpoint",
     "load_model",
     "make_permanent_",
     "named_gates",
     "prune_",
     "prune_below_",
+    "remove_gates_",
     "sampled_gates",
+    "save_checkpoint",
     "save_model",
     "sparsity_curve",
 ]
