@@ -4,7 +4,7 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import load_checkpoint, save_checkpoint
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.estimators import DisARM, ExactSum, Reinforce
-from pruning_core.export import export, load_model, save_model
+from pruning_core.export import export, load_model, remove_gates_, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
 from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
@@ -42,6 +42,7 @@ __all__ = [
     "named_gates",
     "prune_",
     "prune_below_",
+    "remove_gates_",
     "sampled_gates",
     "save_checkpoint",
     "save_model",
