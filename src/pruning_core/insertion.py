@@ -25,7 +25,7 @@ from pruning_core._silence import (
 from pruning_core.compaction import CompactionError, compact_
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.inputs import Inputs
-from pruning_core.pathwise import Estimator
+from pruning_core.pathwise import Pathwise
 
 _CONVOLUTIONS = (
     nn.Conv1d,
@@ -124,7 +124,7 @@ def insert_gates_(
     ignore: Sequence[str] = (),
     only: Sequence[str] | None = None,
     theta: float = 0.9,
-    estimator: Estimator | None = None,
+    estimator: Pathwise | None = None,
 ) -> Gates:
     """Put a gate behind every layer whose units can leave exactly, in place.
 
@@ -316,7 +316,7 @@ def _try(twin: nn.Module, spots: list[_Spot], inputs: Inputs) -> tuple[list[_Spo
 
 
 def _insert_(
-    model: nn.Module, spots: Sequence[_Spot], theta: float, estimator: Estimator | None
+    model: nn.Module, spots: Sequence[_Spot], theta: float, estimator: Pathwise | None
 ) -> list[Place]:
     gates = []
     modules = {spot: model.get_submodule(spot.module) for spot in spots}
