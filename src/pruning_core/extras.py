@@ -10,6 +10,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "data": ("torchvision",),
     "studies": ("joblib", "pandas", "pyarrow", "scipy"),
     "cluster": ("distributed",),
+    "lightning": ("lightning",),
     "book": (
         "PIL",
         "altair",
