@@ -51,8 +51,8 @@ def test_the_rates_of_the_recorded_runs_are_quotients_of_means_of_points() -> No
     for phase, noted in (("drawn", epochs[epochs["theta"] != "{}"]), ("plain", epochs)):
         last = noted.loc[noted.groupby("run")["epoch"].idxmax()]
         means[phase] = 60_000 * last.groupby("point")["loss"].mean()
-    units = runs.groupby("point")["surviving_units"].mean()
-    rows = exchange.rates(runs, epochs).reset_index().to_dict("records")
+    units: Any = runs.groupby("point")["surviving_units"].mean()
+    rows: list[Any] = exchange.rates(runs, epochs).reset_index().to_dict("records")
     assert len(rows) > 3
     for row in rows:
         few, many = (

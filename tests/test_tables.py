@@ -25,7 +25,7 @@ RUNS = pd.DataFrame(
 def test_progress_counts_what_is_recorded() -> None:
     """From the files alone, every study of the project."""
     found = tables.progress(ARCHIVE)
-    for name, row in found.iterrows():
+    for name, row in found.to_dict("index").items():
         declared = load_study(str(name), ROOT / "studies").runs
         recorded = set(pd.read_csv(ROOT / "results" / f"{name}.csv", dtype=str)["run"])
         missing = {run.point for run in declared if run.key not in recorded}
