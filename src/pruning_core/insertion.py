@@ -146,7 +146,7 @@ def insert_gates_(
         example_inputs: a few examples: a tensor, a tuple of positional arguments, a dict of
             keywords, or :class:`Inputs`.
         ignore: layers that get no gate. A name stands for all layers inside of it as well, and
-            may have the wildcards of :mod:`fnmatch`: ``"features"``, ``"layer4.*.conv1"``.
+            may have the wildcards of Python's ``fnmatch``: ``"features"``, ``"layer4.*.conv1"``.
         only: layers that may get one, named alike; all by default.
         theta: initial probability of every unit, in [0, 1].
         estimator: given to every gate; :class:`pruning_core.IntegratedGates` by default.

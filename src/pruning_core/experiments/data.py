@@ -84,7 +84,7 @@ class Dataset:
 
     @cached_property
     def identity(self) -> dict[str, int | str]:
-        """What tells these examples from others: their numbers, and the start of their SHA-256."""
+        """The numbers of examples and the start of their SHA-256, which tell them from others."""
         digest = hashlib.sha256()
         for part in (self.train_images, self.train_labels, self.eval_images, self.eval_labels):
             digest.update(part.detach().cpu().contiguous().numpy().data)

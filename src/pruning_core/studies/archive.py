@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Archive:
     """What the folders ``studies/`` and ``results/`` hold, read once, and anew after a change.
 
-    ``archive / "studies"`` is the path of what lies in it, as with a :class:`pathlib.Path`.
+    ``archive / "studies"`` is the path of what lies in it, as with a ``Path``.
 
     Args:
         root: the folder of both; either may be missing.
