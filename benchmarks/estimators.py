@@ -12,12 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pruning_core.estimators import ESTIMATORS, ExactSum
+from pruning_core.estimators import ESTIMATORS, Estimator, ExactSum
 from pruning_core.experiments.data import Dataset, load
 from pruning_core.experiments.loop import Trainer
 from pruning_core.experiments.settings import recommended
 from pruning_core.gates import named_gates
-from pruning_core.pathwise import Estimator, IntegratedGates
+from pruning_core.pathwise import IntegratedGates
 from pruning_core.theory.estimator_quality import quality, small_network, theta_gradient
 
 DRAWS = 2000

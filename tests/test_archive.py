@@ -14,6 +14,7 @@ import pytest
 from pruning_core.cli import main
 from pruning_core.studies import ROOT
 from pruning_core.studies.archive import Archive
+from pruning_core.studies.claims import all_claims
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.records import measures, table, trajectories
 
@@ -37,7 +38,7 @@ def test_it_holds_what_the_files_do() -> None:
     pd.testing.assert_frame_equal(archive.rows("lenet-5"), measures(rows))
     epochs = trajectories(study, HERE / "results")
     pd.testing.assert_frame_equal(archive.trajectories("lenet-5"), epochs)
-    assert archive.claims()[0].conditions
+    assert all_claims(archive)[0].conditions
 
 
 @pytest.mark.parametrize("flags", [[], ["--published"], ["--json"]])
@@ -66,8 +67,8 @@ def test_nobody_changes_what_the_others_read() -> None:
         first = found("reproduce")
         first["run"] = "other"
         assert "other" not in set(found("reproduce")["run"])
-    archive.claims().clear()
-    assert archive.claims()
+    all_claims(archive).clear()
+    assert all_claims(archive)
 
 
 def test_it_sees_every_change(tmp_path: Path) -> None:

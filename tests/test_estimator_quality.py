@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.estimators import ExactSum
+from pruning_core.estimators import Estimator, ExactSum
 from pruning_core.experiments.data import Dataset
 from pruning_core.gates import named_gates
-from pruning_core.pathwise import Estimator, IntegratedGates, StraightThrough
+from pruning_core.pathwise import IntegratedGates, StraightThrough
 from pruning_core.theory.estimator_quality import (
     Quality,
     noisy_gradients,

@@ -10,9 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.estimators import ESTIMATORS, MAX_EXACT_UNITS, DisARM, ExactSum, Reinforce
+from pruning_core.estimators import (
+    ESTIMATORS,
+    MAX_EXACT_UNITS,
+    DisARM,
+    Estimator,
+    ExactSum,
+    Reinforce,
+)
 from pruning_core.gates import BernoulliGate, named_gates
-from pruning_core.pathwise import Estimator, IntegratedGates, Pathwise, StraightThrough
+from pruning_core.pathwise import IntegratedGates, Pathwise, StraightThrough
 
 REPEATS = 1_000
 CHUNKS = 60

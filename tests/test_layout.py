@@ -76,3 +76,21 @@ def test_methods_and_callbacks_know_the_run_and_not_its_loop() -> None:
         text = module.read_text(encoding="utf8")
         assert "experiments.loop" not in text, module.name
         assert "TYPE_CHECKING" not in text, module.name
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for types alone count too: who reads one of two would have to read both."""
+    arrows: dict[str, set[str]] = {}
+    for module in PACKAGE.rglob("*.py"):
+        if module.name == "__init__.py":
+            continue
+        name = ".".join(module.relative_to(SOURCE).with_suffix("").parts)
+        arrows[name] = set()
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf8"))):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                arrows[name].add(node.module)
+                arrows[name] |= {f"{node.module}.{alias.name}" for alias in node.names}
+    left = {name: names & arrows.keys() for name, names in arrows.items()}
+    while below := [name for name, names in left.items() if not names]:
+        left = {name: names - {*below} for name, names in left.items() if name not in below}
+    assert left == {}

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
+from pruning_core.estimators import Comparing, Estimator
 from pruning_core.gates import BernoulliGate, named_gates, unwrapped
 from pruning_core.hyperprior import Flattening, HyperPrior
 from pruning_core.inputs import FirstCall, Inputs
-from pruning_core.pathwise import Estimator, Losses, Pathwise, mean_backward
+from pruning_core.pathwise import Losses, Pathwise, mean_backward
 from pruning_core.recipe import NEAR_ZERO, WORTH_MARGIN, Recipe
 from pruning_core.theta_optimizer import ThetaOptimizer
 
@@ -131,7 +132,6 @@ class BernoulliPruner(ThetaOptimizer):
         self.model = unwrapped(model)
         gates = named_gates(self.model)
         self.hyper_priors = _by_gate(log_gamma, gates)
-        pathwise = estimator is None or isinstance(estimator, Pathwise)
         super().__init__(
             gates,
             # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
@@ -139,7 +139,7 @@ class BernoulliPruner(ThetaOptimizer):
             num_examples,
             theta_step,
             Recipe.checked(smoothing, ramp_steps, total_steps, settle_at),
-            compares=None if pathwise else estimator,
+            compares=estimator if isinstance(estimator, Comparing) else None,
         )
         if isinstance(estimator, Pathwise):
             for gate in gates.values():

@@ -1,8 +1,9 @@
 """Removing units from a model and from all that trains it, exactly or not at all.
 
 What leaves with a unit is read from the graph (``coupling``). A copy of the model loses it first,
-and must compute what the model with closed gates computes (``rehearsal``). Then the real parameters shrink: they remain the same objects, so
-that optimizers, schedulers, hooks, averages and lists of parameters go on.
+and must compute what the model with closed gates computes (``rehearsal``). Then the real parameters
+shrink: they remain the same objects, so that optimizers, schedulers, hooks, averages and lists of
+parameters go on.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ enumerates all of them. They hold every gate at draws of their own, and are ther
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from pruning_core.gates import BernoulliGate, hold_all
-from pruning_core.pathwise import Estimator, IntegratedGates, Losses, StraightThrough, bernoulli
+from pruning_core.pathwise import IntegratedGates, Losses, Pathwise, StraightThrough, bernoulli
 
 _MARGIN = 1e-3
 """Score-function estimators divide by θ and 1 − θ, so they sample from θ kept this far inside."""
@@ -27,7 +28,41 @@ MAX_EXACT_UNITS = 14
 """The exact sum enumerates 2ⁿ masks; beyond this many units it is refused."""
 
 
-class Reinforce(Estimator):
+class Comparing(ABC):
+    """An estimator that compares losses at several draws of the gates, which it holds itself.
+
+    Stateless. It belongs to the pruner, since no gate can do that alone.
+    """
+
+    unbiased: bool
+    """Whether the expectation of the estimate is the exact derivative.
+
+    Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
+    and at the nearest of these for a θ outside.
+    """
+
+    forward_passes: int
+    """Evaluations of the model per step."""
+
+    @abstractmethod
+    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
+        """Accumulate the gradients of the mean loss in the weights and in every θ.
+
+        Args:
+            gates: all gates of the model.
+            losses: evaluates the model on the batch; called ``forward_passes`` times.
+            num_examples: N, the length of what ``losses`` returns.
+
+        Returns:
+            The mean loss in nats per example, a detached scalar.
+        """
+
+
+Estimator = Pathwise | Comparing
+"""Of ∂J/∂θ, of either kind."""
+
+
+class Reinforce(Comparing):
     """REINFORCE with the leave-one-out baseline: (L_k − mean of the others) ∂ log p(ξ_k)/∂θ.
 
     Args:
@@ -63,7 +98,7 @@ class Reinforce(Estimator):
         return all_values.mean()
 
 
-class DisARM(Estimator):
+class DisARM(Comparing):
     """DisARM: two antithetic draws b and b̃ of every gate, compared where they differ.
 
     ½ (L(b) − L(b̃)) (b_i − b̃_i) / min(θ_i, 1 − θ_i), with b = 1[u < θ], b̃ = 1[1 − u < θ] and u
@@ -90,7 +125,7 @@ class DisARM(Estimator):
         return torch.stack(values).mean()
 
 
-class ExactSum(Estimator):
+class ExactSum(Comparing):
     """Σ_ξ p(ξ | θ) L(ξ) over all 2ⁿ masks, the same mask for every example of the batch.
 
     Raises:

@@ -9,49 +9,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from pruning_core.gates import BernoulliGate
 
 Losses = Callable[[], Tensor]
 """Evaluates the model on the current batch and returns the loss of each example, shape (N,)."""
 
 
-class Estimator(ABC):
-    """How ∂J/∂θ is found. Stateless; one instance may serve all gates."""
+class Pathwise(ABC):
+    """An estimator that a gate draws with, and that reads ∂L/∂θ off one ordinary backward pass.
 
-    unbiased: bool
-    """Whether the expectation of the estimate is the exact derivative.
-
-    Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
-    and at the nearest of these for a θ outside.
+    Stateless; one instance may serve all gates.
     """
 
-    forward_passes: int
-    """Evaluations of the model per step."""
-
-    @abstractmethod
-    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
-        """Accumulate the gradients of the mean loss in the weights and in every θ.
-
-        Args:
-            gates: all gates of the model.
-            losses: evaluates the model on the batch; called ``forward_passes`` times.
-            num_examples: N, the length of what ``losses`` returns.
-
-        Returns:
-            The mean loss in nats per example, a detached scalar.
-        """
-
-
-class Pathwise(Estimator):
-    """An estimator that a gate draws with, and that reads ∂L/∂θ off one ordinary backward pass."""
+    unbiased: bool
+    """Whether the expectation of the estimate is the exact derivative."""
 
     forward_passes = 1
+    """Evaluations of the model per step."""
 
     @abstractmethod
     def multiply(self, inputs: Tensor, theta: Tensor, dim: int = 1) -> Tensor:
@@ -65,7 +41,7 @@ class Pathwise(Estimator):
             dim: of the units in ``inputs``, not 0.
         """
 
-    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
+    def backward(self, gates: Sequence[object], losses: Losses, num_examples: int) -> Tensor:
         """As for every estimator; each gate draws with its own."""
         return mean_backward(losses)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pruning_core._projected import projected_step_
+from pruning_core.estimators import Comparing
 from pruning_core.gates import BernoulliGate
-from pruning_core.pathwise import Estimator
 from pruning_core.recipe import Recipe
 
 
@@ -45,7 +45,7 @@ class ThetaOptimizer(torch.optim.Optimizer):
         num_examples: int,
         theta_step: float,
         recipe: Recipe,
-        compares: Estimator | None = None,
+        compares: Comparing | None = None,
     ) -> None:
         _check_theta_step(theta_step)
         self.gates = gates

@@ -11,9 +11,9 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from pruning_core.estimators import DisARM, ExactSum, Reinforce
+from pruning_core.estimators import DisARM, Estimator, ExactSum, Reinforce
 from pruning_core.gates import BernoulliGate
-from pruning_core.pathwise import Estimator, IntegratedGates, Pathwise
+from pruning_core.pathwise import IntegratedGates, Pathwise
 from pruning_core.theory.one_gate import LogisticGate
 
 THETA = np.array([0.2, 0.55, 0.9])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from pruning_core.studies.claims import Claim
 
 T = TypeVar("T")
 
@@ -89,12 +88,6 @@ class Archive:
             ("trajectories", name),
             lambda: records.trajectories(self.study(name), self.results),
         ).copy()
-
-    def claims(self) -> list[Claim]:
-        """All of ``studies/claims.toml``."""
-        from pruning_core.studies.claims import load_claims
-
-        return list(self.read(load_claims, self.studies / "claims.toml"))
 
     def read(self, reader: Callable[[Path], T], path: Path) -> T:
         """What a reader makes of one of the files; nobody may change it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pruning_core.studies.archive import Archive
 from pruning_core.studies.conditions import Condition
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import STATISTICS
@@ -52,6 +53,11 @@ class Claim:
     published: str = ""
     declared: str = "before its runs"
     note: str = ""
+
+
+def all_claims(archive: Archive) -> list[Claim]:
+    """Those of the archive's ``studies/claims.toml``, read once."""
+    return list(archive.read(load_claims, archive.studies / "claims.toml"))
 
 
 def load_claims(path: Path) -> list[Claim]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pruning_core.studies import feature_selection, fronts, published
 from pruning_core.studies.archive import Archive
-from pruning_core.studies.claims import FRONTS, SOURCES, Claim
+from pruning_core.studies.claims import FRONTS, SOURCES, Claim, all_claims
 from pruning_core.studies.conditions import FEATURES, Condition, Finding, told
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import estimated
@@ -51,7 +51,7 @@ def decided(archive: Archive, studies: Collection[str] = ()) -> list[dict[str, A
     """
     # A study may run in a folder without claims; whoever asks for all of them wants some.
     none = studies and not (archive.studies / "claims.toml").exists()
-    claims = [] if none else archive.claims()
+    claims = [] if none else all_claims(archive)
     read = [c for c in claims if not studies or any(x.study in studies for x in c.conditions)]
     return [_decided(claim, archive) for claim in read]
 
@@ -72,7 +72,7 @@ def abstracts(archive: Archive) -> list[dict[str, Any]]:
         return []
     found = archive.read(_load_abstracts, path)
     named = {n for a in found for s in a["sentences"] for n in s.get("claims", ())}
-    if unknown := named - {claim.name for claim in archive.claims()}:
+    if unknown := named - {claim.name for claim in all_claims(archive)}:
         raise StudyError(
             f"{path} names claims that claims.toml lacks: {', '.join(sorted(unknown))}"
         )

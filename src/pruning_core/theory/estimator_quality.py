@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruning_core.estimators import Estimator
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.models import lenet_300_100
-from pruning_core.pathwise import Estimator, Pathwise
+from pruning_core.pathwise import Pathwise
 
 Gradient = Callable[[nn.Module, Estimator, Tensor, Tensor], Tensor]
 """Takes model, estimator, images and labels, and returns one estimate of a gradient as a vector."""
