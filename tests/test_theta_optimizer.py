@@ -145,6 +145,19 @@ def test_theta_does_not_depend_on_the_scale_of_the_loss(scale: float) -> None:
     torch.testing.assert_close(thetas(scaled), thetas(plain), rtol=0, atol=1e-5)
 
 
+def test_a_bare_step_after_a_scaled_loss_is_an_error() -> None:
+    model = network()
+    pruner = BernoulliPruner(model, 5.0, num_examples=5000)
+    before = thetas(model)
+    scaler = torch.amp.GradScaler("cpu")
+    inputs, labels = batch()
+    loss = F.cross_entropy(model(inputs), labels) + pruner.penalty()
+    scaler.scale(loss).backward()
+    with pytest.raises(RuntimeError, match=r"multiplied by 65536, .* call scaler\.step\(pruner\)"):
+        pruner.step()
+    assert torch.equal(thetas(model), before)
+
+
 def test_theta_unscaled_by_hand_is_not_unscaled_again() -> None:
     """As one does who clips."""
     found = []

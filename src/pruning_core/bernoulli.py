@@ -70,7 +70,7 @@ class BernoulliPruner(ThetaOptimizer):
     passes that no step followed, as when ``GradScaler`` skips one. To accumulate over k batches,
     call ``((loss + pruner.penalty()) / k).backward()`` for each. One that is not finite moves
     nothing (``skipped_steps`` counts). With ``GradScaler``, call ``scaler.step(pruner)``: it tells
-    the pruner the scale, which a bare ``pruner.step()`` cannot know.
+    the pruner the scale. A bare ``pruner.step()`` after a scaled loss raises.
 
     **Several processes.** When a process group is initialised, θ's gradient is averaged over its
     ranks, so that θ and what is removed stay the same on all; every rank runs the same gates and
@@ -159,7 +159,10 @@ class BernoulliPruner(ThetaOptimizer):
         if self.is_settled:
             return next(iter(self.gates.values())).theta.new_zeros(())
         costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._unsettled()]
-        return self.price_scale * torch.stack(costs).sum() / self.num_examples
+        penalty = self.price_scale * torch.stack(costs).sum() / self.num_examples
+        if penalty.requires_grad and not torch.compiler.is_compiling():
+            penalty.register_hook(self.note_scale)
+        return penalty
 
     def backward(self, losses: Losses, num_examples: int) -> Tensor:
         """All gradients, by whichever estimator there is; for ``(… + penalty()).backward()``.

@@ -16,6 +16,10 @@ from pruning_core.gates import BernoulliGate
 from pruning_core.recipe import Recipe
 
 
+_LOOKS_AT_SCALE = 100
+"""Steps between two looks at what the loss was multiplied by, which ask the device."""
+
+
 class ThetaOptimizer(torch.optim.Optimizer):
     """The projected step on θ as PyTorch's optimizers take theirs, one parameter group a gate.
 
@@ -54,6 +58,7 @@ class ThetaOptimizer(torch.optim.Optimizer):
         self._compares = compares
         self._has_compared = False
         self._skipped: int | Tensor = 0
+        self._loss_scale: Tensor | None = None
         groups = [
             {"params": [gate.theta], "name": name, "price": prices[name]}
             for name, gate in gates.items()
@@ -139,6 +144,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
                 -groups[name]["lr"] * self.num_examples / groups[name]["price"] for name in moving
             ]
             scale: Tensor | None = getattr(self, "grad_scale", None)
+            if not hasattr(self, "grad_scale") and self.steps % _LOOKS_AT_SCALE < 2:
+                self._check_scale()
             inverse = None if scale is None else scale.reciprocal()
             gates = [self.gates[name] for name in moving]
             self._skipped += projected_step_(gates, rates, self.smoothing, inverse)
@@ -238,8 +245,20 @@ class ThetaOptimizer(torch.optim.Optimizer):
             )
         return moving
 
+    def note_scale(self, gradient: Tensor) -> None:
+        """What the penalty was multiplied by before the backward pass, as its hook tells."""
+        self._loss_scale = gradient.detach()
+
+    def _check_scale(self) -> None:
+        if self._loss_scale is not None and (scale := float(self._loss_scale)) > 1.5:
+            raise RuntimeError(
+                f"the loss was multiplied by {scale:g}, and so is the gradient of θ; call "
+                "scaler.step(pruner) in place of pruner.step()"
+            )
+
     def _forget_pass(self) -> None:
         self._has_compared = False
+        self._loss_scale = None
         for gate in self.gates.values():
             gate.took_part = False
             gate.theta.grad = None
