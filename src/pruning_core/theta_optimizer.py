@@ -15,7 +15,6 @@ from pruning_core.estimators import Comparing
 from pruning_core.gates import BernoulliGate
 from pruning_core.recipe import Recipe
 
-
 _LOOKS_AT_SCALE = 100
 """Steps between two looks at what the loss was multiplied by, which ask the device."""
 
