@@ -200,7 +200,8 @@ def test_no_other_run_is_written_over_a_finished_one(
     command = ["train", "lenet-300-100", "--epochs", "1", "--data", str(root / "few")]
     assert main([*command, "--out", str(place), *flags]) == 2
     assert capsys.readouterr().err == (
-        f"pruning-core: {place} holds a finished run; choose another --out\n"
+        f"pruning-core: {place} already holds model.safetensors, model.json, trajectory.json, "
+        "summary.json, and no checkpoint to continue from; choose another --out\n"
     )
     assert {path: path.read_bytes() for path in place.iterdir()} == before
 

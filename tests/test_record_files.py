@@ -76,7 +76,7 @@ def put(column: str, value: object) -> Edit:
         (put("settings", "{"), "settings of the run"),
         (put("settings", "[]"), "settings of the run"),
         (put("settings", '{"model": "lenet-6"}'), "unknown model 'lenet-6'"),
-        (put("settings", '{"epoch": 6}'), "unexpected keyword argument 'epoch'"),
+        (put("settings", '{"epoch": 6}'), "unknown settings ['epoch']"),
     ],
 )
 def test_an_edited_table_is_named(

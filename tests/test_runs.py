@@ -196,16 +196,12 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
     return lambda state: state.update({key: value})
 
 
-KEYS = ["settings", "dataset", "split", "data", "threads", "epoch", "step", "trajectory",
-        "findings", "sizes", "model", "method", "optimizer", "rng", "cuda_rng"]  # fmt: skip
+KEYS = ["settings", "dataset", "split", "data", "threads", "epoch", "step", "phase", "trajectory",
+        "findings", "sizes", "model", "auxiliary", "optimizer", "random"]  # fmt: skip
 ALTERATIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     **{f"without {key}": without(key) for key in (*KEYS, "format")},
-    **{
-        f"{key} is text": put(key, "text")
-        for key in KEYS
-        if key not in ("dataset", "split", "cuda_rng")
-    },
-    **{f"{key} is nothing": put(key, None) for key in KEYS if key != "cuda_rng"},
+    **{f"{key} is text": put(key, "text") for key in KEYS if key not in ("dataset", "split")},
+    **{f"{key} is nothing": put(key, None) for key in KEYS},
     **{f"epoch is {epoch}": put("epoch", epoch) for epoch in (99, -5, 0, 2, 1.5, True)},
     "a step too many": lambda state: state.update(step=state["step"] + 1),
     "no records": put("trajectory", []),
@@ -216,9 +212,11 @@ ALTERATIONS: dict[str, Callable[[dict[str, Any]], object]] = {
         {"fc1.weight": torch.zeros(1).expand(10**6, 10**6)}
     ),
     "a missing weight": lambda state: state["model"].pop("fc1.weight"),
-    "too much of the method": lambda state: state["method"].append(torch.zeros(3)),
+    "a phase of methods with gates": put("phase", "pruning"),
+    "a parameter too many": lambda state: state["auxiliary"].append(torch.zeros(3)),
     "no parameters": lambda state: state["optimizer"].update(param_groups=[]),
-    "half a state of chance": lambda state: state.update(rng=state["rng"][:100]),
+    "half a state of chance": lambda state: state["random"].update(cpu=state["random"]["cpu"][:9]),
+    "no state of chance": put("random", {}),
 }
 
 

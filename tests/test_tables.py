@@ -44,7 +44,7 @@ def test_what_is_half_recorded_is_not_complete(tmp_path: Path) -> None:
     text = (ROOT / "studies" / "reproduce.toml").read_text(encoding="utf-8")
     (tmp_path / "studies" / "reproduce.toml").write_text(text, encoding="utf-8")
     rows = pd.read_csv(ROOT / "results" / "reproduce.csv")
-    gone = rows.index[rows["point"] == "halo"][0]
+    gone = rows[rows["point"] == "halo"].index[0]
     rows.drop(index=gone).to_csv(tmp_path / "results" / "reproduce.csv", index=False)
     found = tables.progress(Archive(tmp_path)).loc["reproduce"]
     assert (found["points"], found["complete"]) == (2, 1)

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = told(error, goes_on)
         if message is None:
             raise
-        say(message)
+        say(message, getattr(error, "__notes__", ()))
         return 2
 
 

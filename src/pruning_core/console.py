@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO
 
@@ -44,10 +45,12 @@ def make_printable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def say(message: str) -> None:
-    """One line on standard error, if there is room for it."""
+def say(message: str, notes: Iterable[str] = ()) -> None:
+    """One line on standard error, and one more for each note, if there is room for them."""
+    lines = [f"pruning-core: {message}", *(f"  {note}" for note in notes)]
+    text = "\n".join(line.replace("\n", " ") for line in lines)
     try:
-        print("pruning-core:", message.replace("\n", " "), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
     except OSError:
         silence(sys.stderr)
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset, batches
 from pruning_core.experiments.methods import METHODS
 from pruning_core.experiments.provenance import device_name, versions
-from pruning_core.experiments.run import CHECKPOINT_FORMAT, Run, TrainingError, plain
+from pruning_core.experiments.run import CHECKPOINT_FORMAT, Phase, Run, TrainingError, plain
 from pruning_core.experiments.settings import Settings, is_gated
 from pruning_core.export import export, settled_like
 from pruning_core.metrics import architecture, count_macs, count_nonzero_weights, error_percent
@@ -105,6 +105,9 @@ class Trainer(Run):
         self.trajectory, self.findings = state["trajectory"], state["findings"]
         if not 0 <= self.epoch <= self.settings.epochs or len(self.trajectory) != self.epoch:
             raise ValueError(f"epoch {self.epoch} of {self.settings.epochs}")
+        gated = is_gated(self.settings.method)
+        if self.phase not in (get_args(Phase) if gated else ("settled",)):
+            raise ValueError(f"phase {self.phase} of {self.settings.method}")
         if self.step != self.epoch * self.steps_per_epoch:
             raise ValueError(f"step {self.step} after {self.epoch} epochs")
         if not all(
@@ -113,7 +116,7 @@ class Trainer(Run):
             raise TypeError("its trajectory is not of numbers")
         self.random = state["random"]
         with torch.random.fork_rng(devices=self._cuda), _enough_memory(self.settings):
-            if is_gated(self.settings.method) and self.phase == "settled":
+            if gated and self.phase == "settled":
                 self.model = settled_like(self.fresh_model(), state["model"])
             resize_(self.model, state["model"], state["sizes"])
             self.model.to(memory_format=torch.channels_last)
@@ -124,6 +127,7 @@ class Trainer(Run):
                     parameter.copy_(value)
             self.optimizer = self.fresh_optimizer()
             self.optimizer.load_state_dict(state["optimizer"])
+            self.set_generators()  # for this block only, to see that they take it
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""

@@ -58,7 +58,7 @@ def run_study(
     Raises:
         StudyError: before anything starts, if a folder cannot be written, the disk is too full,
             or no scheduler answers; and once all others are recorded, if runs failed, with the
-            reason of each.
+            reason of each in a note.
     """
     if jobs == 0:
         raise StudyError("0 jobs were asked for; at least 1, or -1 for one a core, was expected")
@@ -86,7 +86,7 @@ def run_study(
                 # Another process is at them.
                 time.sleep(1)
     if failed:
-        raise StudyError(_failures(study, failed))
+        raise _failures(study, failed)
 
 
 def start_over(study: Study, root: Path, point: str) -> int:
@@ -164,19 +164,17 @@ def _trained(run: Run, folder: Path) -> Finding:
     return Finding(run.key, summary, trajectory)
 
 
-def _failures(study: Study, failed: Mapping[str, str]) -> str:
-    """By point and reason, the seeds that failed."""
+def _failures(study: Study, failed: Mapping[str, str]) -> StudyError:
+    """With a note for each point and reason: the seeds that failed."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for run in study.runs:
         if run.key in failed:
             found = seeds.setdefault((run.point, failed[run.key]), [])
             found.append(str(run.settings.seed))
-    lines = [
-        f"  {point}, seed{'s' * (len(found) > 1)} {', '.join(found)}: {reason}"
-        for (point, reason), found in seeds.items()
-    ]
-    head = f"{len(failed)} of {len(study.runs)} runs failed; all others are recorded"
-    return "\n".join([head, *lines])
+    error = StudyError(f"{len(failed)} of {len(study.runs)} runs failed; all others are recorded")
+    for (point, reason), found in seeds.items():
+        error.add_note(f"{point}, seed{'s' * (len(found) > 1)} {', '.join(found)}: {reason}")
+    return error
 
 
 def _epochs(runs: Iterable[Run]) -> int:
