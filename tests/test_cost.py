@@ -19,8 +19,8 @@ def test_a_dense_run_costs_everything_and_nothing_leaves() -> None:
 
 
 def test_costs_begin_with_the_dense_network() -> None:
-    assert cost.costs("lenet-300-100", [[10, 4, 2]]).tolist() == [266_200, 68]
-    assert cost.costs("lenet-5", [[20, 50, 800, 500]]).tolist() == [2_293_000, 2_293_000]
+    assert cost.costs("lenet-300-100", [[10, 4, 2]]).tolist() == [266_610, 84]
+    assert cost.costs("lenet-5", [[20, 50, 800, 500]]).tolist() == [2_308_230, 2_308_230]
 
 
 def test_the_last_saving_so_far_is_what_the_run_saved() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,28 @@ def test_what_the_project_recorded_is_sound(path: Path) -> None:
     for settings, row in zip(settings_of(rows), rows.to_dict("records"), strict=True):
         assert (settings.seed, settings.method) == (row["seed"], row["method"])
         assert settings.log_gamma == tuple(json.loads(row["settings"])["log_gamma"])
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda p: p.stem)
+def test_multiply_accumulates_are_counted_in_one_way(path: Path) -> None:
+    """Those of the trained network and those of its training: layer by layer, biases included."""
+
+    @cache
+    def macs(*units: int) -> int:
+        if len(units) == 3:
+            pixels, first, second = units
+            return (pixels + 1) * first + (first + 1) * second + (second + 1) * 10
+        filters, more, features, hidden = units
+        convolutions = 24 * 24 * (25 + 1) * filters + 8 * 8 * (25 * filters + 1) * more
+        return convolutions + (features + 1) * hidden + (hidden + 1) * 10
+
+    rows, epochs = read_rows(path.with_suffix(".csv")), read_epochs(path)
+    after = dict(list(epochs.sort_values("epoch")["architecture"].groupby(epochs["run"])))
+    for row in rows.to_dict("records"):
+        costs = [row["macs_dense"], *(macs(*units) for units in after[row["run"]])]
+        assert row["macs"] == costs[-1]
+        share = 100 * sum(costs[:-1]) / (row["epochs"] * row["macs_dense"])
+        assert row["training_macs_percent"] == pytest.approx(share, abs=1e-4)
 
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]

@@ -171,14 +171,12 @@ class Architecture:
         """Weights between so many units, as :func:`pruning_core.metrics.count_weights` has them."""
         return sum(inputs * outputs for inputs, outputs, _ in self.layers(units, num_classes))
 
-    def count_products(self, units: Sequence[int], num_classes: int = 10) -> int:
-        """Multiply-accumulates of a forward pass: one for each weight at each place."""
-        return sum(a * b * places for a, b, places in self.layers(units, num_classes))
-
     def count_macs(self, units: Sequence[int], num_classes: int = 10) -> int:
-        """Those and one for each bias at each place: :func:`pruning_core.metrics.count_macs`."""
-        biases = sum(outputs * places for _, outputs, places in self.layers(units, num_classes))
-        return self.count_products(units, num_classes) + biases
+        """Multiply-accumulates of a forward pass: one for each weight and bias, at each place.
+
+        As :func:`pruning_core.metrics.count_macs` counts them in the network itself.
+        """
+        return sum((a + 1) * b * places for a, b, places in self.layers(units, num_classes))
 
 
 def _convolutional(units: Sequence[int], num_classes: int) -> list[Layer]:

@@ -29,13 +29,17 @@ def test_eq_cost_share() -> None:
 
 @pytest.mark.parametrize("gated", [True, False])
 def test_eq_cost_passes(gated: bool) -> None:
-    """Products counted by torch while it runs both passes; a multiply-accumulate is two flops."""
+    """Products counted by torch while it runs both passes; a multiply-accumulate is two flops.
+
+    Torch counts a bias as it counts the weight of an input that is always 1.
+    """
     sizes = [30, 20, 7, 10]
     weights = [torch.ones(b, a, requires_grad=True) for a, b in pairwise(sizes)]
+    biases = [torch.ones(b, 1, requires_grad=True) for b in sizes[1:]]
     x: Tensor = torch.ones(1, 30, requires_grad=gated)
     with FlopCounterMode(display=False) as forward:
-        for w in weights:
-            x = x @ w.T
+        for w, b in zip(weights, biases, strict=True):
+            x = x @ w.T + torch.ones(1, 1) @ b.T
         loss = x.sum()
     with FlopCounterMode(display=False) as backward:
         loss.backward()

@@ -51,17 +51,18 @@ def departure(costs: ArrayLike) -> tuple[float, float]:
 def passes(architecture: Sequence[int], *, gated_inputs: bool) -> tuple[int, int]:
     """Multiply-accumulates of the forward and of the backward pass of a fully connected network.
 
-    The backward pass needs the gradient of every weight, and of the input of every layer; of the
-    first layer's input only where gates on it have to learn.
+    A bias is the weight of an input that is always 1. The backward pass needs the gradient of
+    every weight, and of every input that depends on what is learned: not of the ones, and of the
+    first layer's inputs only where gates on them have to learn.
 
     Args:
         architecture: inputs and hidden units; 10 outputs follow.
         gated_inputs: whether the inputs have gates.
     """
     sizes = [*architecture, 10]
-    layers = [a * b for a, b in pairwise(sizes)]
-    forward = sum(layers)
-    return forward, 2 * forward - (0 if gated_inputs else layers[0])
+    forward = sum((a + 1) * b for a, b in pairwise(sizes))
+    without_gradient = sum(sizes[1:]) + (0 if gated_inputs else sizes[0] * sizes[1])
+    return forward, 2 * forward - without_gradient
 
 
 def by_epoch(epochs: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.experiments.settings import Settings
 from pruning_core.models import MODELS
 from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.record_files import (
@@ -22,7 +21,6 @@ from pruning_core.studies.record_files import (
     check_rows,
     read_epochs,
     read_rows,
-    settings_of,
     write,
 )
 
@@ -50,13 +48,11 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(rows):
         return rows
-    start = [_macs_at_the_start(settings) for settings in settings_of(rows)]
-    end = [multiply_accumulates([int(n) for n in a.split("-")]) for a in rows["architecture"]]
-    gone = 100 - 100 * np.divide(end, start)
-    saved = 100 - rows["training_macs_percent"]
+    macs_percent = 100 * rows["macs"] / rows["macs_dense"]
+    gone, saved = 100 - macs_percent, 100 - rows["training_macs_percent"]
     added = {
         "weights_percent": 100 * rows["weights_kept"] / rows["weights_total"],
-        "macs_percent": 100 * rows["macs"] / rows["macs_dense"],
+        "macs_percent": macs_percent,
         "departure_percent": 100 - 100 * saved / np.where(gone > 0, gone, np.nan),
     }
     if "undecided" in rows:
@@ -148,11 +144,10 @@ def row(
 ) -> dict[str, Any]:
     """What the table keeps of a run; what its method does not measure is left empty.
 
-    ``training_macs_percent`` is the mean over the epochs of what a forward pass cost in them,
-    beside the dense network's; the first epoch is dense.
+    ``macs``, ``macs_dense`` and ``training_macs_percent`` count what
+    :func:`multiply_accumulates` does.
     """
-    sizes = [summary["architecture_dense"], *(epoch["architecture"] for epoch in trajectory)]
-    costs = [multiply_accumulates(size) for size in sizes[: len(trajectory)]]
+    after = [epoch["architecture"] for epoch in trajectory]
     settings, versions = summary["settings"], summary["versions"]
     curve = summary.get("sparsity_curve", {})
     kept = summary["weights_kept"] / summary["weights_total"]
@@ -164,7 +159,7 @@ def row(
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
-        "training_macs_percent": round(100 * sum(costs) / (len(costs) * costs[0]), 4),
+        "training_macs_percent": training_macs_percent(summary["architecture_dense"], after),
         **{name: summary[name] for name in COUNTED},
         **{name: summary.get(name) for name in MEASURED},
         **{name: curve.get(name.removeprefix("error_at_")) for name in CURVE},
@@ -191,18 +186,25 @@ def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def training_macs_percent(start: Sequence[int], after: Sequence[Sequence[int]]) -> float:
+    """Multiply-accumulates of a training, in percent of one that stays as it began; four digits.
+
+    Args:
+        start: units before the first epoch.
+        after: units after each epoch; an epoch costs what stands at its beginning.
+    """
+    costs = [multiply_accumulates(units) for units in (start, *after[:-1])]
+    return round(100 * sum(costs) / (len(costs) * costs[0]), 4)
+
+
 def multiply_accumulates(architecture: Sequence[int]) -> int:
     """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four).
 
-    One for each weight at each place; the columns ``macs`` add one for each bias and place.
+    One for each weight and one for each bias, at each place: what
+    :func:`pruning_core.metrics.count_macs` counts in the network itself.
     """
     (model,) = (known for known in MODELS.values() if len(known.units) == len(architecture))
-    return model.count_products(architecture)
-
-
-def _macs_at_the_start(settings: Settings) -> int:
-    """Multiply-accumulates of the network that a run started from."""
-    return multiply_accumulates(MODELS[settings.model].dense(settings.hidden))
+    return model.count_macs(architecture)
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
