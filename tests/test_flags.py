@@ -23,6 +23,7 @@ from pruning_core.experiments.settings import (
     recommended,
 )
 from pruning_core.models import MODELS
+from pruning_core.studies import ROOT
 from pruning_core.studies.declaration import Run
 
 PHASES = ("epochs", "bernoulli_epochs", "fine_tune_epochs", "ramp_epochs")
@@ -123,3 +124,10 @@ def test_every_setting_has_a_flag_and_its_help() -> None:
             assert MEANINGS[name].split(";")[0].split(" (")[0][:30] in text
     assert Path(parser.prog).name
     assert "(halo, sws)" in text
+
+
+def test_every_recorded_command_is_still_that_of_its_run() -> None:
+    for name in ROOT.names():
+        commands = {run.key: run.command for run in ROOT.study(name).runs}
+        for row in ROOT.table(name).itertuples():
+            assert str(row.command) == commands[str(row.run)]

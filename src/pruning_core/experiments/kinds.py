@@ -129,8 +129,7 @@ class Number(Kind):
         return value
 
     def write(self, value: float) -> str:
-        short = f"{value:g}"
-        return short if float(short) == value else repr(float(value))
+        return repr(float(value))
 
 
 @dataclass(frozen=True)
@@ -204,4 +203,4 @@ class Several(Kind):
             raise ValueError(f"{error}, in {text!r}") from error
 
     def write(self, value: tuple[Any, ...]) -> str:
-        return ",".join(self.each.write(part) for part in value)
+        return ",".join(self.each.write(part).removesuffix(".0") for part in value)
