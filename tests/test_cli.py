@@ -55,10 +55,10 @@ SUMMARY = {
 FILES = {CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, "model.safetensors", "model.json"}
 
 
-def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The installed command, in a process of its own that is no terminal."""
     command = [str(PROGRAM), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def call(*arguments: str | Path) -> int:
@@ -130,15 +130,16 @@ def test_evaluate_reproduces_the_recorded_error(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
     mnist_folder: Path,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """From the exported model alone: the checkpoint and the trajectory are not needed."""
     for name in FILES - {CHECKPOINT_FILE, TRAJECTORY_FILE}:
         shutil.copy(finished[0] / name, tmp_path)
     recorded = json.loads((tmp_path / SUMMARY_FILE).read_text())["test_error_percent"]
-    done = run("evaluate", tmp_path, "--data", mnist_folder, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"test error {recorded:.2f} %, recorded {recorded:.2f} %\n"
-    assert done.stderr == ""
+    assert call("evaluate", tmp_path, "--data", mnist_folder, "--device", "cpu") == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"test error {recorded:.2f} %, recorded {recorded:.2f} %\n"
+    assert printed.err == ""
 
 
 def test_evaluate_fails_if_the_error_is_not_the_recorded_one(
@@ -278,9 +279,10 @@ def test_a_wrong_call_is_an_error_of_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_so_it_is_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_so_it_is_in_a_process_of_its_own_where_the_module_is_the_program(tmp_path: Path) -> None:
     arguments, message = BAD["gamma below one"]
-    done = run(*arguments, cwd=tmp_path)
+    command = [sys.executable, "-m", "pruning_core", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert_refused(done.returncode, (done.stdout, done.stderr), message)
     assert list(tmp_path.iterdir()) == []
 
@@ -515,6 +517,7 @@ def in_shell(command: str, cwd: Path, **environment: str) -> subprocess.Complete
 TRAIN = '"$PROGRAM" train lenet-300-100 --method dense --batch-size 20 --device cpu --data data'
 
 
+@pytest.mark.slow  # in this process: test_runs
 def test_a_full_disk_is_told_with_the_file_and_the_run_goes_on_when_there_is_room(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,6 +533,7 @@ def test_a_full_disk_is_told_with_the_file_and_the_run_goes_on_when_there_is_roo
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_neither_a_closed_stream_nor_letters_without_a_code_end_a_run(tmp_path: Path) -> None:
     write_idx(tmp_path / "data")
     done = in_shell(f"{TRAIN} --epochs 1 --out γ-ünï 2>&-", tmp_path, PYTHONIOENCODING="ascii")
@@ -544,17 +548,22 @@ def test_help_can_be_printed_without_greek_letters(tmp_path: Path) -> None:
     assert "--log-gamma" in done.stdout
 
 
-def test_an_output_without_room_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_an_output_without_room_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        code = call("--help")
+        monkeypatch.undo()
+    assert_refused(code, capsys, "the standard output: No space left on device")
+
+
+@pytest.mark.slow
+def test_what_is_without_room_at_the_end_of_the_program_is_told_too(tmp_path: Path) -> None:
     done = in_shell('"$PROGRAM" --help > /dev/full', tmp_path, PYTHONUNBUFFERED="")
     message = "the standard output: No space left on device"
     assert_refused(done.returncode, ("", done.stderr), message)
     assert in_shell('"$PROGRAM" train lenet-7 2> /dev/full', tmp_path).returncode == 2
-
-
-def test_the_module_is_the_program(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pruning_core", "--version"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{__version__}\n"
 
 
 def test_cuda_is_refused_where_there_is_none(
@@ -593,6 +602,16 @@ def test_the_step_on_theta_may_be_a_fraction(flag: str) -> None:
     assert from_flags(options).theta_step == 1 / 650
 
 
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert call("--help") == 141
+        monkeypatch.undo()
+
+
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     command = f"{PROGRAM} ledger --root {ROOT} | head --lines 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -251,7 +251,7 @@ def test_the_trajectory_with_compaction_is_that_with_masks(
     pair = Pair(case, OPTIMIZERS[optimizer], mnist, batch_size)
     pair.warm_up(10)
     assert pair.compact() > 0
-    for _ in range(200):
+    for _ in range(60):
         pair.step_both()
     torch.testing.assert_close(pair.found(), pair.expected(), rtol=1e-7, atol=1e-9)
 

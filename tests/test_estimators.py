@@ -228,7 +228,7 @@ def test_shared_draws_estimate_the_same_gradient(
     """Against draws of each example's own: both are biased, and alike."""
     own, error = mean_and_error(net, IntegratedGates(), data)
     estimator = IntegratedGates(draws=draws)
-    shared = torch.stack([gradients(net, estimator, *data).double() for _ in range(4_000)])
+    shared = torch.stack([gradients(net, estimator, *data).double() for _ in range(2_000)])
     spread = (shared.var(0) / len(shared) + error**2).sqrt()
     assert float(((shared.mean(0) - own) / spread).abs().max()) < 4.5
 

@@ -47,6 +47,18 @@ learning_rate = 0.01
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder with the study "trial", and 64 images to train on."""
+    return made(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder where the study has run."""
+    folder = made(tmp_path_factory.mktemp("finished"))
+    assert main(study(folder)) == 0
+    return folder
+
+
+def made(tmp_path: Path) -> Path:
     numbers = np.random.default_rng(0)
     (tmp_path / "few").mkdir()
     for name in FILES:
@@ -134,12 +146,13 @@ def changed(**values: object) -> Callable[[str], str]:
     ],
 )
 def test_a_damaged_run_is_named_and_the_others_are_recorded(
-    root: Path,
+    finished: Path,
     file: str,
     change: Callable[[str], str],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(study(root)) == 0
+    root = Path(shutil.copytree(finished, tmp_path / "copy"))
     shutil.rmtree(root / "results")
     key = load_study("trial", root / "studies").runs[2].key
     path = root / "runs" / key / file

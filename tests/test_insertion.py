@@ -225,8 +225,14 @@ def train(
         optimizer.step()
 
 
-@pytest.mark.parametrize("optimize", ["SGD", "Adam"])
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize(
+    ("name", "optimize"),
+    [
+        pytest.param(name, optimize, marks=pytest.mark.slow if case.units > 1000 else ())
+        for name, case in CASES.items()
+        for optimize in ("SGD", "Adam")
+    ],
+)
 def test_closed_units_leave_exactly_and_training_goes_on_as_if_they_had_stayed(
     name: str, optimize: str
 ) -> None:

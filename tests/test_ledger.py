@@ -2,7 +2,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,7 +34,6 @@ from pruning_core.studies.records import record
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Archive(ROOT)
-PROGRAM = Path(sys.executable).with_name("pruning-core")
 SEEDS = 10
 ERRORS = {"a": 1.5 + 0.1 * np.sin(np.arange(SEEDS)), "b": 1.6 + 0.1 * np.cos(np.arange(SEEDS))}
 
@@ -534,7 +532,11 @@ def test_no_machine_names_reach_a_reader(
             assert x["metric"] not in x["said"] or x["metric"] in ("zeros_percent",), x["said"]
 
 
-def test_sources_are_shown_apart(claims: Claims, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sources_are_shown_apart(
+    claims: Claims, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pruning_core.studies.ledger.decided", lambda _: claims)
+    monkeypatch.setattr("pruning_core.studies.published.compared", lambda _: [])
     for source in SOURCES:
         found = json.loads(ledger(capsys, "--source", source, "--json"))
         assert [c["name"] for c in found["claims"]] == [
@@ -559,17 +561,22 @@ def test_an_interval_that_reaches_across_is_told_everywhere(claims: Claims) -> N
     ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
 def test_a_terminal_shows_verdicts_in_colour_unless_asked_not_to(
-    variables: dict[str, str], coloured: bool
+    variables: dict[str, str],
+    coloured: bool,
+    claims: Claims,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a terminal of its own, as script(1) would give it."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in ({"TERM": "xterm"} | variables).items():
+        monkeypatch.setenv(name, value)
     main_end, program_end = os.openpty()
-    environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
-    command = [PROGRAM, "ledger", "--root", ROOT, "--source", "target"]
-    subprocess.run(
-        command, stdout=program_end, check=True, env=environment | {"TERM": "xterm"} | variables
-    )
-    os.close(program_end)
-    text = os.read(main_end, 100_000).decode()
+    with os.fdopen(program_end, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        print(as_text([claim for claim in claims if claim["verdict"] == "holds"][:3]))
+        monkeypatch.undo()
+    text = os.read(main_end, 4_000).decode()
+    os.close(main_end)
     assert ("\x1b[32m✓ holds\x1b[0m" in text) is coloured
     assert ("\x1b" in text) is coloured
     assert "✓ holds" in text

@@ -30,6 +30,7 @@ def after(example: str, mnist: Dataset) -> dict[str, Any]:
     return scope
 
 
+@pytest.mark.slow
 def test_the_first_example_removes_units(mnist: Dataset) -> None:
     small = after("In your own training loop", mnist)["small"]
     assert isinstance(small, nn.Module)

@@ -27,8 +27,8 @@ def test_the_window_grows_to_a_tenth_of_the_steps_and_the_price_in_a_straight_li
     assert recipe.settle_at == 7_500
 
 
-@pytest.mark.parametrize("theta", [1.0, 0.9, 0.4])
-@pytest.mark.parametrize("theta_step", [1 / 60, 1 / 400])
+@pytest.mark.parametrize("theta", [1.0, 0.4])
+@pytest.mark.parametrize("theta_step", [1 / 60, 1 / 300])
 @pytest.mark.parametrize(("total_steps", "ramp_steps"), [(None, 0), (3_000, 0), (3_000, 300)])
 def test_a_worthless_unit_is_dead_after_as_many_steps_as_foretold(
     theta: float, theta_step: float, total_steps: int | None, ramp_steps: int

@@ -44,6 +44,8 @@ theta_step = "1/650"
 method = "halo"
 """
 
+SHORT = "epochs = 1\nbatch_size = 500"  # in place of "epochs = 4"
+
 Declare = Callable[..., Path]
 
 
@@ -124,8 +126,9 @@ def test_the_command_of_a_run_trains_the_same_run() -> None:
     studies = [load_study(name, ROOT / "studies") for name in names(ROOT / "studies")]
     runs = [run for study in studies for run in study.runs]
     runs.append(Run("", recommended("lenet-5", epochs=7, log_gamma=(1.0, 2.0, 3.5)), "kmnist"))
+    parser = _parser()
     for run in runs:
-        options = _parser().parse_args(shlex.split(run.command)[1:])
+        options = parser.parse_args(shlex.split(run.command)[1:])
         again = Run("", from_flags(options), options.dataset or "mnist", options.split)
         assert again.key == run.key, run.command
 
@@ -214,7 +217,7 @@ def test_an_unknown_study_lists_those_there_are(
 def test_finished_runs_are_never_repeated(
     declare: Declare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = declare(DECLARATION.replace("seeds = 2", "seeds = 1"))
+    root = declare(DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", SHORT))
     assert main(["study", "run", "trial", "--jobs", "1", "--root", str(root)]) == 0
     assert capsys.readouterr().out.count("±") == 0  # one seed has no interval
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
@@ -252,7 +255,7 @@ def test_finished_runs_are_never_repeated(
 def test_a_changed_declaration_runs_and_what_was_recorded_stays(
     declare: Declare, change: tuple[str, str]
 ) -> None:
-    text = DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
+    text = DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", SHORT)
     root = declare(text)
     first = load_study("trial", root / "studies")
     run_study(first, root, jobs=1)
@@ -273,9 +276,7 @@ def test_a_changed_declaration_runs_and_what_was_recorded_stays(
 
 
 def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) -> None:
-    root = declare(
-        DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
-    )
+    root = declare(DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", SHORT))
     folder = root / "studies"
     run_study(load_study("trial", folder), root, jobs=1)
     text = (folder / "trial.toml").read_text()
@@ -295,9 +296,7 @@ def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) 
 
 
 def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
-    root = declare(
-        DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", "epochs = 1")
-    )
+    root = declare(DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", SHORT))
     command = ["study", "run", "trial", "--jobs", "1", "--root", str(root)]
     assert main(command) == 0
     before = recorded(root)
@@ -318,6 +317,7 @@ def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFi
     assert_recorded(root, before)
 
 
+@pytest.mark.slow
 def test_cores_share_the_runs(declare: Declare, serial: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     root = declare()
     run_study(load_study("trial", root / "studies"), root, jobs=2)
@@ -432,8 +432,9 @@ def test_a_cluster_without_workers_is_waited_for_and_one_without_scheduler_given
 
 
 def test_a_scheduler_that_does_not_answer_is_named(
-    declare: Declare, capsys: pytest.CaptureFixture[str]
+    declare: Declare, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pruning_core.studies.execution.ANSWER", 0.2)
     root = declare()
     arguments = ["study", "run", "trial", "--root", str(root)]
     assert main([*arguments, "--scheduler", "tcp://127.0.0.1:9"]) == 2

@@ -89,9 +89,14 @@ VARIANTS = {
     ),
 }  # fmt: skip
 QUICKLY = {"bernoulli", "HALO", "L0"}  # one of each kind
-EVERY = [
-    name if name in QUICKLY else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS
-]
+
+
+def some_slow(*names: str) -> list[Any]:
+    """Names of variants as parameters, of which only those above are quick."""
+    return [n if n in QUICKLY else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+EVERY = some_slow(*VARIANTS)
 
 
 class KeepEveryCheckpoint(Callback):
@@ -307,13 +312,14 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
 
 
 def test_two_runs_of_the_same_seed_are_the_same_and_another_seed_is_not(
-    runs: Runs, tmp_path: Path
+    small: Dataset, tmp_path: Path
 ) -> None:
-    run = runs["bernoulli"]
-    train(run.settings, run.dataset, tmp_path / "same")
-    assert_same_run(run.directory, tmp_path / "same")
-    other = train(replace(run.settings, seed=1), run.dataset, tmp_path / "other")
-    assert timeless(other) != timeless(run.summary)
+    settings = replace(QUICK, epochs=2, bernoulli_epochs=1, batch_size=20)
+    summary = train(settings, small, tmp_path / "one")
+    train(settings, small, tmp_path / "same")
+    assert_same_run(tmp_path / "one", tmp_path / "same")
+    other = train(replace(settings, seed=1), small, tmp_path / "other")
+    assert timeless(other) != timeless(summary)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -340,18 +346,20 @@ def test_the_summary_is_true_of_the_files(name: str, runs: Runs) -> None:
     assert run.settings == Settings.from_json(summary["settings"])
 
 
-def test_penalties_end_in_zeros_that_the_saved_model_holds(runs: Runs) -> None:
-    for name in ("HALO", "HALO, proximal steps", "HALO, warmed up", "bridge", "SWS"):
-        run = runs[name]
-        summary = run.summary
-        kept = summary["weights_kept"] / summary["weights_total"]
-        assert 0 < kept < 0.95
-        assert summary["architecture"] == summary["architecture_dense"]
-        assert list(summary["sparsity_curve"]) == [f"{zeros:g}" for zeros in ZEROS_PERCENT]
-        weights = load_file(run.directory / WEIGHTS_FILE)["fc1.weight"]
-        assert float(weights[weights != 0].abs().min()) >= TOLERANCE
-        for record in run.trajectory:
-            assert record["penalty"] > 0
+@pytest.mark.parametrize(
+    "name", some_slow("HALO", "HALO, proximal steps", "HALO, warmed up", "bridge", "SWS")
+)
+def test_penalties_end_in_zeros_that_the_saved_model_holds(name: str, runs: Runs) -> None:
+    run = runs[name]
+    summary = run.summary
+    kept = summary["weights_kept"] / summary["weights_total"]
+    assert 0 < kept < 0.95
+    assert summary["architecture"] == summary["architecture_dense"]
+    assert list(summary["sparsity_curve"]) == [f"{zeros:g}" for zeros in ZEROS_PERCENT]
+    weights = load_file(run.directory / WEIGHTS_FILE)["fc1.weight"]
+    assert float(weights[weights != 0].abs().min()) >= TOLERANCE
+    for record in run.trajectory:
+        assert record["penalty"] > 0
 
 
 def test_cut_weights_have_the_share_of_zeros_asked_for(runs: Runs) -> None:
@@ -403,7 +411,7 @@ def test_a_cut_of_each_layer_by_a_rounded_share_is_made_once(method: str, small:
     assert [r["weights_kept"] for r in trainer.trajectory] == [266_200 - sum(zeros)] * 4
 
 
-@pytest.mark.parametrize("name", ["group lasso", "L0", "L0 of LeNet-5, to the last step"])
+@pytest.mark.parametrize("name", some_slow("group lasso", "L0", "L0 of LeNet-5, to the last step"))
 def test_structured_methods_end_in_fewer_units_and_multiply_accumulates(
     name: str, runs: Runs
 ) -> None:
@@ -435,7 +443,7 @@ class SettleEarly(Callback):
         self.removed = run.findings["units_removed"]
 
 
-@pytest.mark.parametrize("name", ["group lasso", "L0"])
+@pytest.mark.parametrize("name", some_slow("group lasso", "L0"))
 def test_the_network_without_its_dead_units_computes_what_it_did(name: str, small: Dataset) -> None:
     compare = SettleEarly()
     Trainer(VARIANTS[name], small, [compare]).fit()
@@ -573,12 +581,21 @@ def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_p
     assert summary["macs"] == summary["macs_dense"]
 
 
-@pytest.mark.parametrize("method", list(METHODS))
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        pytest.param(model, method, marks=() if model != "lenet-5" else pytest.mark.slow)
+        for model in MODELS
+        for method in METHODS
+    ],
+)
 def test_every_method_trains_both_models_and_writes_the_same_files(
     model: str, method: str, small: Dataset, tmp_path: Path
 ) -> None:
-    summary = train(recommended(model, method, epochs=2), small, tmp_path)
+    few = replace(
+        small, train_images=small.train_images[:500], train_labels=small.train_labels[:500]
+    )
+    summary = train(recommended(model, method, epochs=2), few, tmp_path)
     expected = {CHECKPOINT_FILE, SUMMARY_FILE, TRAJECTORY_FILE, WEIGHTS_FILE, DESCRIPTION_FILE}
     assert {path.name for path in tmp_path.iterdir()} == expected
     error = error_percent(load_model(tmp_path), small.eval_images, small.eval_labels)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,9 @@ def test_an_impossible_value_explains_itself_and_keeps_the_figure() -> None:
 
 @pytest.fixture
 def live(mnist_folder: Path) -> TrainLive:
-    return TrainLive(ARCHIVE, load(root=mnist_folder))
+    data = load(root=mnist_folder)
+    few = {"train_images": data.train_images[:1500], "train_labels": data.train_labels[:1500]}
+    return TrainLive(ARCHIVE, replace(data, **few))
 
 
 def choose(live: TrainLive, **values: object) -> None:

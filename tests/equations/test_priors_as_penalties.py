@@ -102,7 +102,7 @@ def test_prop_penalty_convex() -> None:
 @pytest.mark.parametrize(("tau_square", "jumps"), [(0.4, True), (0.6, False), (3.0, False)])
 def test_the_rule_of_student_t_jumps_where_it_is_narrow(tau_square: float, jumps: bool) -> None:
     """With s = 2, where τ² < s/4; the steps of a smooth rule shrink with those of the data."""
-    data = torch.linspace(0, 6, 6001, dtype=torch.float64)
+    data = torch.linspace(0, 6, 1201, dtype=torch.float64)
     steps = StudentT(2.0, math.sqrt(tau_square)).thresholded(data).diff()
     assert bool(steps.max() > 0.1) == jumps
 

@@ -97,7 +97,7 @@ def test_thm_deterministic_local(seed: int) -> None:
     assert mean == pytest.approx(J(losses, theta))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_prop_deterministic_twins(seed: int) -> None:
     """An ODE solver's end is the corner that the line through the saddle predicts."""
     rng = np.random.default_rng(seed)
@@ -113,7 +113,7 @@ def test_prop_deterministic_twins(seed: int) -> None:
         return np.where(((theta <= 0) & (speed < 0)) | ((theta >= 1) & (speed > 0)), 0, speed)
 
     for start in rng.random((4, 2)):
-        solved = solve_ivp(flow, (0, 40), start, max_step=0.02, rtol=1e-4)
+        solved = solve_ivp(flow, (0, 20), start, max_step=0.05, rtol=1e-4)
         first_wins = start[0] - saddle[0] > start[1] - saddle[1]
         end = np.array([1, 0] if first_wins else [0, 1])
         np.testing.assert_allclose(solved.y[:, -1].clip(0, 1), end, atol=1e-3)

@@ -27,6 +27,9 @@ from pruning_core.files import make_writable
 from pruning_core.studies.declaration import Run, Study, StudyError, is_folder
 from pruning_core.studies.records import adopt, as_tables, forget, record, table
 
+ANSWER = 10.0
+"""Seconds that a scheduler has to answer in."""
+
 PATIENCE = 5.0
 """Seconds without a run that ends, after which workers of a cluster are asked for."""
 
@@ -205,7 +208,7 @@ def _on_a_cluster(
     from distributed import CancelledError, Client, KilledWorker
 
     try:
-        client = Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=ANSWER)
     except (OSError, ValueError) as error:
         raise StudyError(f"no Dask scheduler answers at {scheduler} ({error})") from error
     # It would tell of a lost scheduler in many lines of its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,14 @@ def mean_interval(sample: np.ndarray) -> tuple[float, float, float]:
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, np.nan, np.nan
-    half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
+    half = float(_quantile(len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample)))
     return mean, mean - half, mean + half
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """What 97.5 % of the t distribution are below."""
+    return float(stats.t.ppf(0.975, freedom))
 
 
 def relative_rises(values: ArrayLike, base: ArrayLike) -> np.ndarray:
