@@ -100,7 +100,7 @@ def test_a_phase_that_changes_moves_what_is_recommended_for_the_next() -> None:
     """ramp_epochs is 1, as is recommended; but not for 30 of 42 epochs."""
     settings = replace(recommended("lenet-5"), bernoulli_epochs=30)
     command = Run("", settings).command
-    assert "--bernoulli-epochs 30 --ramp-epochs 1 --seed 0" in command
+    assert "--bernoulli-epochs 30 --ramp-epochs 1.0 --seed 0" in command
     assert from_flags(_parser().parse_args(shlex.split(command)[1:])) == settings
 
 
