@@ -1,16 +1,17 @@
-"""The chapter on counts, against other counters and enumeration."""
+"""The chapter on counts, against shapes, files and enumeration."""
 
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 from scipy.stats import binom
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from pruning_core import BernoulliPruner, export, named_gates
-from pruning_core.metrics import count_macs, count_weights, weighted_layers
+from pruning_core.metrics import count_weights, macs_by_layer, weighted_layers
 from pruning_core.models import build_model, lenet_300_100
 from pruning_core.sparsity import make_permanent_, prune_
 from pruning_core.theory.counting import codebook_factor, count_sparse_bytes, position_bits
@@ -20,15 +21,24 @@ IMAGE = torch.zeros(1, 1, 28, 28)
 
 @pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
 def test_eq_count_layer(name: str) -> None:
-    """PyTorch's own counter, which counts two operations for each product and none for biases."""
+    """Both lines of the equation, from the shapes that go through each layer."""
     model = build_model(name, gated=False).eval()
-    outputs: list[int] = []
+    outputs: list[tuple[nn.Module, Tensor]] = []
     for layer in weighted_layers(model):
-        layer.register_forward_hook(lambda *call: outputs.append(call[2].numel()))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        layer.register_forward_hook(lambda *call: outputs.append((call[0], call[2])))
+    with torch.no_grad():
         model(IMAGE)
-    products, biases = counter.get_total_flops() // 2, sum(outputs)
-    assert count_macs(model, IMAGE) == products + biases
+    weights, macs = [], []
+    for layer, output in outputs:
+        reads = (
+            layer.in_channels * layer.kernel_size[0] ** 2
+            if isinstance(layer, nn.Conv2d)
+            else cast("nn.Linear", layer).in_features
+        )
+        weights.append(output.shape[1] * reads)
+        macs.append(output.shape[1] * (reads + 1) * output[0, 0].numel())
+    assert list(macs_by_layer(model, IMAGE).values()) == macs
+    assert count_weights(model) == sum(weights)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])

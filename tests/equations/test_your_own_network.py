@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
-from pruning_core import BernoulliGate, BernoulliPruner, compact_
+from pruning_core import BernoulliGate, BernoulliPruner, compact_, export, insert_gates_
 from pruning_core.gates import named_gates
 
 
@@ -54,3 +55,25 @@ def test_prop_own_exact() -> None:
     assert compact_(model, dead, images) == 6
     assert model.out.in_features == 3 * 36
     torch.testing.assert_close(model(images), before)
+
+
+def test_the_chapters_network_loses_units_and_keeps_its_function_and_its_names() -> None:
+    """The filters that read silent channels are set at random here too."""
+    torch.manual_seed(0)
+    model = ResNet(BasicBlock, [1, 1, 1, 1]).double()
+    names, images = set(model.state_dict()), torch.rand(5, 3, 28, 28, dtype=torch.float64)
+    dead = {}
+    for place in insert_gates_(model, images):
+        gate = named_gates(model)[place.gate]
+        dead[place.gate] = torch.arange(place.units) % 3 == 0
+        gate.theta.data = (~dead[place.gate]).float()
+        reader = model.get_submodule(place.layer.replace("conv1", "conv2"))
+        with torch.no_grad():
+            kernel = reader.get_parameter("weight")
+            kernel[:, dead[place.gate]] = torch.randn_like(kernel[:, dead[place.gate]])
+    before = model.eval()(images)
+    assert len(dead) == 4
+    assert compact_(model, dead, images) == sum(int(mask.sum()) for mask in dead.values())
+    small = export(model)
+    assert set(small.state_dict()) == names
+    torch.testing.assert_close(small(images), before)

@@ -1,4 +1,4 @@
-"""Pruning a network of your own: units that leave, and weights in two heaps."""
+"""Pruning a network of your own: units on their way out, and weights in two heaps."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, KEPT, LOOKS, STYLE
 
 
-def units_left(history: Mapping[str, Sequence[int]]) -> Figure:
-    """Units in the network after each epoch, in percent of those at the start.
+def expected_units(
+    history: Mapping[str, Sequence[float]], units: Mapping[str, int], settled: float
+) -> Figure:
+    """The sum of θ over the units of each gate against the step, in percent of its units.
 
     Args:
-        history: by what the units are, their number at the start and after each epoch.
+        history: by what the units are, the sum after each step.
+        units: by the same names, how many there were at the start.
+        settled: the step at which every θ is rounded; drawn as a line.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 3.2), layout="constrained")
         axis = figure.subplots()
-        for (name, units), colour, style in zip(
-            history.items(), PALETTE, ("-", "--", "-.", ":"), strict=False
-        ):
-            percent = [100 * number / units[0] for number in units]
-            label = f"{name}: {units[0]} → {units[-1]}"
-            axis.step(range(len(units)), percent, style, where="post", color=colour, label=label)
-        axis.set(xlabel="epoch", ylabel="units left, percent", ylim=(0, 104))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(loc="lower left")
+        for (name, sums), (colour, _, dashes) in zip(history.items(), LOOKS, strict=False):
+            percent = [100 * expected / units[name] for expected in sums]
+            label = f"{name}: {units[name]} → {sums[-1]:.0f}"
+            axis.plot(range(1, len(sums) + 1), percent, ls=dashes, color=colour, label=label)
+        axis.axvline(settled, color=DENSE, lw=1, ls="--")
+        axis.set(xlabel="step", ylabel="expected open units, percent", ylim=(0, 104))
+        axis.legend(loc="upper right")
     return figure
 
 
