@@ -264,6 +264,51 @@ def test_a_part_of_the_price_scales_the_cost_but_not_the_worth(
     torch.testing.assert_close(worths[0], worths[1])
 
 
+def test_a_price_that_changes_while_training_is_as_if_it_had_always_been_that(
+    net: TwoGates, data: tuple[Tensor, Tensor]
+) -> None:
+    other = copy.deepcopy(net)
+    changed, given = BernoulliPruner(net, 2.0, 24), BernoulliPruner(other, 5.0, 24)
+    for _ in range(3):
+        for pruner in (changed, given):
+            torch.manual_seed(0)
+            (F.cross_entropy(pruner.model(data[0]), data[1]) + pruner.penalty()).backward()
+            for gate in pruner.gates.values():
+                gate.theta.data.fill_(0.7)  # only the averages and prices may differ
+            pruner.step()
+    gates = list(zip(changed.gates.values(), given.gates.values(), strict=True))
+    worth = changed.worth()
+    changed.price_factor = 2.5
+    for name, value in changed.worth().items():
+        torch.testing.assert_close(value, worth[name])
+    warmed = 1 - 0.99**3  # of an average that has begun at 0
+    for mine, theirs in gates:
+        torch.testing.assert_close(
+            mine.gradient_average, theirs.gradient_average + 3 * (1 - warmed) / 24
+        )
+        mine.gradient_average.copy_(theirs.gradient_average)
+        theirs.theta.data.copy_(mine.theta)
+    assert float(changed.penalty().detach()) == pytest.approx(float(given.penalty().detach()))
+    for pruner in (changed, given):
+        torch.manual_seed(1)
+        (F.cross_entropy(pruner.model(data[0]), data[1]) + pruner.penalty()).backward()
+        pruner.step()
+    for mine, theirs in gates:
+        torch.testing.assert_close(mine.theta, theirs.theta)
+    resumed = BernoulliPruner(copy.deepcopy(net), 2.0, 24)
+    resumed.load_state_dict(changed.state_dict())
+    assert resumed.price_factor == 2.5
+    dead = {name: mask.tolist() for name, mask in changed.dead_units().items()}
+    assert dead == {name: mask.tolist() for name, mask in given.dead_units().items()}
+
+
+def test_a_price_that_cannot_change_is_refused(net: TwoGates) -> None:
+    with pytest.raises(ValueError, match=r"price_factor is 0; a finite number above 0"):
+        BernoulliPruner(net, 2.0, 24).price_factor = 0
+    with pytest.raises(ValueError, match=r"'gate2' has the hyper-prior Fixed.*only the price of"):
+        BernoulliPruner(net, {"gate1": 2.0, "gate2": Fixed(0.1)}, 24).price_factor = 2
+
+
 @pytest.mark.parametrize("names", [("gate1",), ("gate1", "gate2", "gate9"), ()])
 def test_prices_by_gate_must_name_every_gate(net: TwoGates, names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"log_gamma names the gates \[.*the model has \['gate1'"):
@@ -304,7 +349,10 @@ def test_the_last_unit_of_a_layer_is_kept_with_a_warning() -> None:
     gate.theta.data.copy_(torch.tensor([0.0, 0.0, 0.01, 0.0, 0.0]))
     gate.theta_average.zero_()
     gate.gradient_average.fill_(5.0 / 100)  # worth nothing
-    with pytest.warns(UserWarning, match="last units of gate 'gate2' are about to leave; unit 2"):
+    told = (
+        "last units of gate 'gate2' .* unit 2 is kept.*0.01 after 0 steps.*log_gamma is too large"
+    )
+    with pytest.warns(UserWarning, match=told):
         assert pruner.compact_() == 4
     assert gate.unit_index.tolist() == [2]
     assert gate.theta.tolist() == [1.0]
@@ -312,6 +360,20 @@ def test_the_last_unit_of_a_layer_is_kept_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="gate 'gate2'.*unit 2 is kept"):
         assert pruner.settle_() == 0
     assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_a_layer_that_had_not_decided_when_theta_was_rounded_is_said_to_lack_steps() -> None:
+    model, images = lenet_300_100((6, 5), theta=0.45), torch.rand(4, 1, 28, 28)
+    pruner = BernoulliPruner(model, 5.0, 100, example_inputs=images)
+    (F.cross_entropy(model(images), torch.arange(4)) + pruner.penalty()).backward()
+    pruner.step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pruner.round_()
+    assert len(caught) == 2
+    for name, warned in zip(("gate1", "gate2"), caught, strict=True):
+        assert f"gate '{name}'" in str(warned.message)
+        assert "largest θ is 0.45 after 1 steps of 0.00067; so it had not" in str(warned.message)
 
 
 def test_settling_rounds_theta_and_removes_what_is_closed() -> None:

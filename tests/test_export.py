@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import ModelFileError
+from pruning_core.compaction import compact_
 from pruning_core.export import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
@@ -27,7 +28,7 @@ from pruning_core.export import (
 )
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.insertion import insert_gates_
-from pruning_core.metrics import architecture
+from pruning_core.metrics import architecture, count_bytes
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.sparsity import make_permanent_, prune_
 
@@ -308,6 +309,38 @@ def test_a_strangers_model_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert same(loaded, plain)
     assert torch.equal(loaded(IMAGES), plain(IMAGES))
     assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
+
+
+class Tied(nn.Module):
+    """Layers at both ends that share a weight, and two in the middle whose units leave together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.left, self.right = nn.Linear(3, 3), nn.Linear(3, 8), nn.Linear(3, 8)
+        self.left_gate, self.right_gate = BernoulliGate(8, theta=1.0), BernoulliGate(8, theta=1.0)
+        self.back, self.last = nn.Linear(8, 3), nn.Linear(3, 3)
+        self.last.weight, self.right.weight = self.first.weight, self.left.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        both = self.left_gate(self.left(x).relu()) + self.right_gate(self.right(x).tanh())
+        return self.last(self.back(both))
+
+
+def test_weights_that_are_tied_come_back_tied(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, inputs = Tied().eval(), torch.randn(4, 3)
+    dead = torch.arange(8) < 3
+    assert compact_(model, {"left_gate": dead, "right_gate": dead}, inputs) == 6
+    plain = export(model)
+    save_model(plain, tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_size == count_bytes(plain)
+    loaded = load_model(tmp_path, Tied())
+    assert torch.equal(loaded(inputs), model(inputs))
+    parameters = dict(loaded.named_parameters(remove_duplicate=False))
+    assert parameters["last.weight"] is parameters["first.weight"]
+    assert parameters["right.weight"] is parameters["left.weight"]
+    assert parameters["left.weight"].shape == (5, 3)
 
 
 def test_an_unpruned_model_comes_back_to_the_bit(tmp_path: Path) -> None:

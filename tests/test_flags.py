@@ -129,5 +129,6 @@ def test_every_setting_has_a_flag_and_its_help() -> None:
 def test_every_recorded_command_is_still_that_of_its_run() -> None:
     for name in ROOT.names():
         commands = {run.key: run.command for run in ROOT.study(name).runs}
-        for row in ROOT.table(name).itertuples():
-            assert str(row.command) == commands[str(row.run)]
+        recorded = ROOT.table(name)
+        for key, command in zip(recorded["run"], recorded["command"], strict=True):
+            assert command == commands[key]

@@ -13,6 +13,7 @@ from pruning_core.insertion import insert_gates_
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.pathwise import IntegratedGates, StraightThrough
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
+from pruning_core.target import TargetSize
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "IntegratedGates",
     "Reinforce",
     "StraightThrough",
+    "TargetSize",
     "compact_",
     "export",
     "insert_gates_",

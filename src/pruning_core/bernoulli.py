@@ -83,6 +83,7 @@ class BernoulliPruner(ThetaOptimizer):
     Attributes:
         gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
         recipe: what ``total_steps`` and the like became.
+        example_inputs: those that were given, or a few of the first call; None before it.
 
     Args:
         model: contains gates; see :class:`BernoulliGate`.
@@ -146,20 +147,53 @@ class BernoulliPruner(ThetaOptimizer):
                 gate.estimator = estimator
         self.look_every = look_every or (total_steps or 0) // _LOOKS
         self._next_look = 0.0
-        self._example_inputs: Inputs | None = None
+        self.example_inputs: Inputs | None = None
         if example_inputs is None:
             FirstCall(self.model, self._keep_examples)
         else:
-            self._example_inputs = Inputs.of(example_inputs)
+            self.example_inputs = Inputs.of(example_inputs)
         if total_steps is not None and self.recipe.settle_at < math.inf:
             self.warn_if_short(math.floor(min(self.recipe.settle_at, total_steps)), total_steps)
+
+    @property
+    def price_factor(self) -> float:
+        """What each log γ that was given is multiplied by; 1 unless it is set, in training too.
+
+        The worths that were measured stay as they are. See :class:`pruning_core.TargetSize`, which
+        sets it.
+
+        Raises:
+            ValueError: if set for another hyper-prior than :class:`Flattening`, whose cost no
+                factor of it describes, or to something else than a finite number above 0.
+        """
+        return self.param_groups[0]["price_factor"]
+
+    @price_factor.setter
+    def price_factor(self, value: float) -> None:
+        if not 0 < value < math.inf:
+            raise ValueError(f"price_factor is {value}; a finite number above 0 was expected")
+        for name, prior in self.hyper_priors.items():
+            if not isinstance(prior, Flattening):
+                raise ValueError(
+                    f"gate {name!r} has the hyper-prior {prior}; only the price of Flattening can "
+                    "change while training"
+                )
+        change = (value - self.price_factor) * self.price_scale / self.num_examples
+        for gate, prior in self._unsettled():
+            gate.gradient_average += change * prior.price  # as if it had always been the price
+        self._set("price_factor", value)
+
+    @property
+    def _charged(self) -> float:
+        """The factor of the costs that are charged now."""
+        return self.price_scale * self.price_factor
 
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
         if self.is_settled:
             return next(iter(self.gates.values())).theta.new_zeros(())
         costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._unsettled()]
-        penalty = self.price_scale * torch.stack(costs).sum() / self.num_examples
+        penalty = self._charged * torch.stack(costs).sum() / self.num_examples
         if penalty.requires_grad and not torch.compiler.is_compiling():
             penalty.register_hook(self.note_scale)
         return penalty
@@ -182,13 +216,13 @@ class BernoulliPruner(ThetaOptimizer):
         pairs = [(theta.grad, prior.slope(theta.detach())) for theta, prior in self._learning()]
         if pairs:
             gradients, slopes = zip(*pairs, strict=True)
-            torch._foreach_add_(gradients, slopes, alpha=self.price_scale / self.num_examples)
+            torch._foreach_add_(gradients, slopes, alpha=self._charged / self.num_examples)
         return loss
 
     def worth(self) -> dict[str, Tensor]:
         """Running estimate of E[L | ξ_i = 0] − E[L | ξ_i = 1] in nats, by gate; shape (n,)."""
         return {
-            name: self.price_scale * self.hyper_priors[name].slope(gate.theta.detach())
+            name: self._charged * self.hyper_priors[name].slope(gate.theta.detach())
             - self.num_examples * gate.gradient_average
             for name, gate in self.gates.items()
         }
@@ -208,7 +242,7 @@ class BernoulliPruner(ThetaOptimizer):
             For each gate by its name, bool, shape (n,).
         """
         worth = self.worth()
-        least = {g["name"]: WORTH_MARGIN * self.price_scale * g["price"] for g in self.param_groups}
+        least = {g["name"]: WORTH_MARGIN * self._charged * g["price"] for g in self.param_groups}
         return {
             name: ~gate.is_open()
             if gate.is_settled
@@ -292,17 +326,17 @@ class BernoulliPruner(ThetaOptimizer):
         if not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
             return 0
         self.keep_last_units_(dead)
-        if self._example_inputs is None:
+        if self.example_inputs is None:
             raise RuntimeError(
                 "the model has not been called yet; train before compacting, or give the pruner "
                 "example_inputs= (where the model is compiled, its calls are not seen)"
             )
-        removed = compact_(self.model, dead, self._example_inputs, optimizer, copies=copies)
+        removed = compact_(self.model, dead, self.example_inputs, optimizer, copies=copies)
         self.hold_thetas()
         return removed
 
     def _keep_examples(self, inputs: Inputs) -> None:
-        self._example_inputs = inputs.first(_EXAMPLES_KEPT)
+        self.example_inputs = inputs.first(_EXAMPLES_KEPT)
 
 
 def _by_gate(

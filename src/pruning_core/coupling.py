@@ -7,27 +7,34 @@ can show has been checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 from torch_pruning.dependency.node import Node
 from torch_pruning.ops import _OutputOp
 
+from pruning_core._channels import (
+    CONVOLUTIONS,
+    NORMALISATIONS,
+    READERS,
+    channel_axes,
+    channel_counts,
+    is_depthwise,
+    shifts,
+)
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.inputs import Inputs
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_READERS = (nn.Linear, *_CONVOLUTIONS, _ConvTransposeNd)
-_NORMALISATIONS = (_BatchNorm, _InstanceNorm)
-_KNOWN = (*_READERS, *_NORMALISATIONS, nn.PReLU, nn.Embedding, BernoulliGate)
+FEATURES = "selected"
+"""The tensor of an input gate that counts the features of its input."""
+
+_KNOWN = (*READERS, *NORMALISATIONS, nn.PReLU, nn.Embedding, BernoulliGate)
 
 _PRODUCTS = {"MulBackward0", "BmmBackward0"}
 """Of several factors, one that is zero makes the result zero."""
@@ -77,6 +84,21 @@ class Removal:
             mask[list(gone)] = False
             positions[axis] = mask.nonzero().flatten()
         return positions
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """Entries along an axis of a tensor, each coupled with a unit of a gate.
+
+    The features of an input gate, by their numbers in its input, stand as its ``selected``.
+    """
+
+    gate: str
+    units: Tensor
+    layer: str
+    tensor: str
+    axis: int
+    positions: Tensor
 
 
 class Coupling:
@@ -142,6 +164,34 @@ class Coupling:
         self._check_ties(removal)
         return removal
 
+    def coupled(self) -> list[Coupled]:
+        """The entries that would leave with each unit of each gate; whether they can is not asked.
+
+        Raises:
+            CompactionError: naming a gate that the model does not call.
+        """
+        return [
+            Coupled(
+                name, torch.tensor(item.root_idxs), layer, tensor, axis, torch.tensor(item.idxs)
+            )
+            for name, gate in self.gates.items()
+            for item in self._group(name, list(range(gate.num_units)))
+            for layer, tensor, axis in self._tensors(item.dep)
+        ]
+
+    def _tensors(self, dependency: tp.Dependency) -> Iterator[tuple[str, str, int]]:
+        """Layer, tensor and axis of all that the channels of a dependency are entries of."""
+        module, layer = dependency.target.module, dependency.target._name
+        if isinstance(module, nn.Parameter):
+            path, _, key = self.graph._param_to_name[module].rpartition(".")
+            yield path, key, dependency.target.pruning_dim
+        elif isinstance(module, InputGate) and self._reads(dependency):
+            yield layer, FEATURES, 0
+        elif isinstance(module, _KNOWN) and not isinstance(module, BernoulliGate):
+            for key, axis in channel_axes(module, self._reads(dependency)).items():
+                if isinstance(getattr(module, key, None), Tensor):
+                    yield layer, key, axis
+
     def _group(self, name: str, units: list[int]) -> tp.Group:
         gate = self.gates[name]
         if gate not in self.graph.module2node:
@@ -202,8 +252,8 @@ class Coupling:
                 )
             if isinstance(module, nn.Parameter):
                 continue
-            if isinstance(module, (*_CONVOLUTIONS, _ConvTransposeNd)) and module.groups > 1:
-                if not _is_depthwise(module):
+            if isinstance(module, (*CONVOLUTIONS, _ConvTransposeNd)) and module.groups > 1:
+                if not is_depthwise(module):
                     raise CompactionError(
                         f"gate {name!r} is coupled to the grouped convolution {layer} with "
                         f"{module.groups} groups; only depthwise ones can be compacted"
@@ -214,7 +264,8 @@ class Coupling:
                     "supported are linear, convolution, embedding, batch-norm, instance-norm and "
                     "PReLU layers"
                 )
-            computed = [key for key in _axes(module, not writes) if key not in module._parameters]
+            tensors = channel_axes(module, not writes)
+            computed = [key for key in tensors if key not in module._parameters]
             if any(key in ("weight", "bias") and hasattr(module, key) for key in computed):
                 raise CompactionError(
                     f"gate {name!r} is coupled to {layer}, whose weight is computed from others "
@@ -227,7 +278,7 @@ class Coupling:
     def _check_range(
         self, name: str, layer: str, module: nn.Module, reads: bool, channels: list[int]
     ) -> None:
-        for key, axis in _axes(module, reads).items():
+        for key, axis in channel_axes(module, reads).items():
             tensor = getattr(module, key, None)
             if isinstance(tensor, Tensor) and max(channels) >= tensor.shape[axis]:
                 raise CompactionError(
@@ -242,7 +293,7 @@ class Coupling:
         silent: dict[Node, bool] = {}
         for dependency, channels in group:
             module = dependency.target.module
-            if not (isinstance(module, _READERS) and self._reads(dependency)):
+            if not (isinstance(module, READERS) and self._reads(dependency)):
                 continue
             reader = dependency.target._name
             removal.readers.append((name, reader, list(channels)))
@@ -262,7 +313,7 @@ class Coupling:
             return True
         if isinstance(module, (nn.Parameter, nn.Embedding, _ConvTransposeNd)):
             return False
-        if isinstance(module, _READERS) and not _is_depthwise(module):
+        if isinstance(module, READERS) and not is_depthwise(module):
             return False
         before = [self._is_silent(name, n, inside, known) for n in node.inputs if n in inside]
         leaves = [getattr(f, "variable", None) for f, _ in node.grad_fn.next_functions]
@@ -274,7 +325,7 @@ class Coupling:
         if not before or operation in _NOT_ZERO_AT_ZERO:
             return False
         quiet = any(before) if operation in _PRODUCTS else all(before)
-        if quiet and _shifts(module):
+        if quiet and shifts(module):
             raise CompactionError(
                 f"gate {name!r} stands before {node._name!r} ({type(module).__name__}), which "
                 "shifts the zeros of closed units; put the gate after it"
@@ -283,21 +334,17 @@ class Coupling:
 
     def _add(self, name: str, group: tp.Group, removal: Removal) -> None:
         for dependency, channels in group:
+            for layer, tensor, axis in self._tensors(dependency):
+                if tensor == FEATURES:
+                    removal.features.setdefault(layer, set()).update(channels)
+                else:
+                    entries = removal.entries.setdefault((layer, tensor), {})
+                    entries.setdefault(axis, set()).update(channels)
             module, layer = dependency.target.module, dependency.target._name
-            if isinstance(module, InputGate) and self._reads(dependency):
-                removal.features.setdefault(layer, set()).update(channels)
-            elif isinstance(module, nn.Parameter):
-                path, _, key = self.graph._param_to_name[module].rpartition(".")
-                axis = dependency.target.pruning_dim
-                removal.entries.setdefault((path, key), {}).setdefault(axis, set()).update(channels)
-            elif isinstance(module, _KNOWN) and not isinstance(module, BernoulliGate):
+            if isinstance(module, _KNOWN) and not isinstance(module, BernoulliGate):
                 reads = self._reads(dependency)
-                for key, axis in _axes(module, reads).items():
-                    if isinstance(getattr(module, key, None), Tensor):
-                        axes = removal.entries.setdefault((layer, key), {})
-                        axes.setdefault(axis, set()).update(channels)
                 left = removal.entries.get((layer, "weight"), {})
-                for attribute, axis in _counts(module, reads).items():
+                for attribute, axis in channel_counts(module, reads).items():
                     gone = left[axis] if axis in left else set(channels)
                     removal.sizes.setdefault(layer, {})[attribute] = getattr(
                         module, attribute
@@ -352,54 +399,6 @@ def not_silent(gate: str, layer: str) -> CompactionError:
         f"closed units of gate {gate!r} do not silence what {layer!r} reads, so removing them "
         "would change the network; put the gate after the normalisation and activation, and gate "
         "every branch of a residual addition"
-    )
-
-
-def _axes(module: nn.Module | nn.Parameter, reads: bool) -> dict[str, int]:
-    """The axis of the channels in each tensor of a layer: of those it reads, or those it writes."""
-    if isinstance(module, _NORMALISATIONS):
-        return {"weight": 0, "bias": 0, "running_mean": 0, "running_var": 0}
-    if isinstance(module, nn.PReLU):
-        return {"weight": 0} if module.weight.numel() > 1 else {}
-    if isinstance(module, nn.Embedding):
-        return {"weight": 1}
-    if isinstance(module, _ConvTransposeNd):
-        return {"weight": 0} if reads else {"weight": 1, "bias": 0}
-    if isinstance(module, _READERS):
-        depthwise = isinstance(module, nn.Module) and _is_depthwise(module)
-        return {"weight": 1} if reads and not depthwise else {"weight": 0, "bias": 0}
-    return {}
-
-
-def _counts(module: nn.Module, reads: bool) -> dict[str, int]:
-    """The attributes that count those channels, and their axis in the weight."""
-    if isinstance(module, _NORMALISATIONS):
-        return {"num_features": 0}
-    if isinstance(module, nn.PReLU):
-        return {"num_parameters": 0} if module.weight.numel() > 1 else {}
-    if isinstance(module, nn.Embedding):
-        return {"embedding_dim": 1}
-    if isinstance(module, nn.Linear):
-        return {"in_features": 1} if reads else {"out_features": 0}
-    if isinstance(module, _ConvTransposeNd):
-        return {"in_channels": 0} if reads else {"out_channels": 1}
-    if _is_depthwise(module):
-        return {"in_channels": 0, "out_channels": 0, "groups": 0}
-    return {"in_channels": 1} if reads else {"out_channels": 0}
-
-
-def _is_depthwise(module: nn.Module) -> bool:
-    return isinstance(module, _CONVOLUTIONS) and (
-        module.groups == module.in_channels == module.out_channels > 1
-    )
-
-
-def _shifts(module: nn.Module) -> bool:
-    """Whether zeros may leave the layer as something else."""
-    if isinstance(module, _InstanceNorm):
-        return module.affine or module.track_running_stats
-    return isinstance(module, _BatchNorm) or (
-        _is_depthwise(module) and getattr(module, "bias", None) is not None
     )
 
 

@@ -86,6 +86,9 @@ def save_model(
 ) -> None:
     """Write ``model.safetensors`` and ``model.json``, each complete or not at all.
 
+    A weight that several layers share is written for each; what :func:`load_model` returns shares
+    it again, as the instance it was given does.
+
     Args:
         model: as :func:`export` returns it.
         directory: an existing folder.
@@ -94,7 +97,11 @@ def save_model(
         options: with which that model was built.
     """
     directory = Path(directory)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        key: value.detach().to("cpu", copy=True).contiguous()
+        for key, value in model.state_dict().items()
+    }
     write_atomically(directory / WEIGHTS_FILE, dump_tensors(tensors))
     description = {"model": name, "options": options, "sizes": layer_sizes(model)}
     write_atomically(directory / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())

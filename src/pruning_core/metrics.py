@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pruning_core.inputs import Inputs
+
 _LAYERS = (nn.Linear, nn.Conv2d)
 
 
@@ -48,7 +50,9 @@ def count_nonzero_weights(model: nn.Module) -> int:
     return sum(int(values.count_nonzero()) for values in weight_values(model).values())
 
 
-def count_macs(model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> int:
+def count_macs(
+    model: nn.Module, example: Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
+) -> int:
     """Multiply-accumulates of one example's forward pass in evaluation mode.
 
     As in fvcore and torch's own counter, they are those of matrix products and convolutions
@@ -61,13 +65,14 @@ def count_macs(model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str
     Args:
         model: of any layers; convolutions in one to three dimensions, transposed ones too.
         example: what the model is called with; a tuple holds several inputs, a mapping keyword
-            inputs. The batch dimension is 1: a batch of n counts n times.
+            inputs, :class:`pruning_core.Inputs` both. The batch dimension is 1: a batch of n counts
+            n times.
     """
     return sum(macs_by_layer(model, example).values())
 
 
 def macs_by_layer(
-    model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]
+    model: nn.Module, example: Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 ) -> dict[str, int]:
     """Those of :func:`count_macs`, by the name of the module that computes them.
 
@@ -106,18 +111,12 @@ def macs_by_layer(
         # Neither torch's fused attention nor cuDNN's recurrent layers show their products.
         torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad(), evaluating(model), torch.backends.cudnn.flags(enabled=False), counter:
-            _call(model, example)
+            Inputs.of(example).call(model)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused_attention)
         for handle in handles:
             handle.remove()
     return macs
-
-
-def _call(model: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> object:
-    if isinstance(example, tuple):
-        return model(*example)
-    return model(**example) if isinstance(example, Mapping) else model(example)
 
 
 def _further_operations() -> dict[Any, Any]:
@@ -139,7 +138,8 @@ def _further_operations() -> dict[Any, Any]:
 
 def count_bytes(model: nn.Module) -> int:
     """Size of the model's safetensors file: header, weights, biases and buffers, zeros included."""
-    return len(save({key: value.contiguous() for key, value in model.state_dict().items()}))
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    return len(save({key: value.contiguous().clone() for key, value in model.state_dict().items()}))
 
 
 def architecture(model: nn.Module) -> list[int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pruning_core._projected import projected_step_
 from pruning_core.estimators import Comparing
 from pruning_core.gates import BernoulliGate
-from pruning_core.recipe import Recipe
+from pruning_core.recipe import NEAR_ZERO, Recipe
 
 _LOOKS_AT_SCALE = 100
 """Steps between two looks at what the loss was multiplied by, which ask the device."""
@@ -63,7 +63,7 @@ class ThetaOptimizer(torch.optim.Optimizer):
             for name, gate in gates.items()
         ]
         start = {"smoothing": recipe.smoothing_after(0), "price_scale": recipe.price_scale(0)}
-        super().__init__(groups, {"lr": theta_step, "steps": 0, **start})
+        super().__init__(groups, {"lr": theta_step, "steps": 0, "price_factor": 1.0, **start})
 
     @property
     def theta_step(self) -> float:
@@ -140,7 +140,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
         if moving:
             groups = {group["name"]: group for group in self.param_groups}
             rates = [
-                -groups[name]["lr"] * self.num_examples / groups[name]["price"] for name in moving
+                -group["lr"] * self.num_examples / (group["price"] * group["price_factor"])
+                for group in map(groups.__getitem__, moving)
             ]
             scale: Tensor | None = getattr(self, "grad_scale", None)
             if not hasattr(self, "grad_scale") and self.steps % _LOOKS_AT_SCALE < 2:
@@ -190,10 +191,18 @@ class ThetaOptimizer(torch.optim.Optimizer):
             if not bool(mask.all()):
                 continue
             best = int(gate.theta.argmax())
+            theta = float(gate.theta[best])
+            if theta < NEAR_ZERO:
+                why = "log_gamma is too large for this layer, or theta_step for the first epochs"
+            else:
+                why = (
+                    "so it had not decided: take more steps, or start from a θ nearer 1, unless "
+                    "log_gamma is too large for this layer"
+                )
             warnings.warn(
                 f"the last units of gate {name!r} are about to leave; unit "
-                f"{int(gate.unit_index[best])} is kept. log_gamma is too large for this layer, or "
-                "theta_step too large for the first epochs",
+                f"{int(gate.unit_index[best])} is kept. The largest θ is {theta:.2g} after "
+                f"{self.steps} steps of {self.theta_step:.2g}; {why}",
                 stacklevel=5,
             )
             gate.theta[best] = gate.theta_average[best] = 1.0
