@@ -57,13 +57,13 @@ class BernoulliPruner(ThetaOptimizer):
     **With** ``total_steps``, the steps of the whole run, it follows the recipe of the recorded
     runs, see :class:`pruning_core.recipe.Recipe`: the price rises over ``ramp_steps``, the
     smoothing window grows, and after ``settle_at`` steps θ is rounded. From then on gates draw no
-    more, the penalty is 0, :meth:`step` does nothing and the rest of the run trains what is left;
+    more, the penalty is 0, ``step`` does nothing and the rest of the run trains what is left;
     the next :meth:`compact_` removes what is closed. **Without**, price and smoothing stay as they
     are set, and :meth:`settle_` ends the Bernoulli phase.
 
     **Which gates move.** Those that took part in a pass in training mode, gradients enabled, since
     the last step. A gate in a part that evaluates on purpose, or whose θ requires no gradient, is
-    left alone with its averages. If no gate took part, :meth:`step` raises: a forgotten
+    left alone with its averages. If no gate took part, ``step`` raises: a forgotten
     ``model.train()`` would leave the price alone to move θ, to 0.
 
     **Gradients** of θ are cleared by every step, so ``pruner.zero_grad()`` only matters after

@@ -83,7 +83,7 @@ class Trainer(Run):
         return export(self.model).eval()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned, also where units have partly left.
+        """Continue from what ``state_dict`` returned, also where units have partly left.
 
         Raises:
             TrainingError: if it is of another format, or of another run, listing what differs:
