@@ -292,3 +292,16 @@ def test_gates_are_named_in_the_order_of_the_modules() -> None:
 def test_a_model_without_gates_is_refused() -> None:
     with pytest.raises(ValueError, match="Sequential has no BernoulliGate; put one after"):
         named_gates(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_averages_of_buffers_include_those_of_gates() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), BernoulliGate(4, theta=0.5))
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    gate = named_gates(model)["1"]
+    for theta in (0.2, 0.6):
+        gate.theta.data.fill_(theta)
+        average.update_parameters(model)
+    averaged = named_gates(average)["module.1"]
+    torch.testing.assert_close(averaged.theta, torch.full((4,), 0.4), check_stride=False)
+    assert averaged.unit_index.tolist() == [0, 1, 2, 3]
+    assert not averaged.is_settled

@@ -73,7 +73,7 @@ class BernoulliGate(nn.Module):
         self.register_buffer("gradient_average", torch.zeros(num_units))
         self.register_buffer("unit_index", torch.arange(num_units))
         # A buffer, so that checkpoints tell; and a number of Python, so that no device is asked.
-        self.register_buffer("settled", torch.tensor(False))
+        self.register_buffer("settled", torch.tensor(0))
         self.is_settled = False
         self.took_part = False
         self.sampling = False
@@ -130,7 +130,7 @@ class BernoulliGate(nn.Module):
     def settle_(self) -> None:
         """Round θ to 0 or 1, and draw no more."""
         self.theta.copy_(self.is_open())
-        self.settled.fill_(True)
+        self.settled.fill_(1)
         self.is_settled = True
 
     @contextmanager
