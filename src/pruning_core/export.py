@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +168,18 @@ def load_model(directory: str | Path, model: nn.Module | None = None) -> nn.Modu
     return plain
 
 
+def _defaults(build: Callable[..., nn.Module]) -> dict[str, Any]:
+    """Of a function's parameters, all of which have one.
+
+    From the function itself: tools for documentation put signatures of their own in front of it.
+    """
+    code = build.__code__
+    positional = code.co_varnames[: code.co_argcount]
+    return dict(zip(positional, build.__defaults__ or (), strict=True)) | (
+        build.__kwdefaults__ or {}
+    )
+
+
 def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
     """The model of a description as it was before pruning; its layers take no memory yet.
 
@@ -178,12 +189,12 @@ def _named(description: Mapping[str, Any], most_layers: int) -> nn.Module:
     name, options = description["model"], dict(description["options"])
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    known = inspect.signature(MODELS[name].build).parameters
+    known = _defaults(MODELS[name].build)
     units = 0
     for option, value in options.items():
         if option not in known:
             raise ValueError(f"unknown option {option!r}; expected one of {', '.join(known)}")
-        expected = type(known[option].default)
+        expected = type(known[option])
         sizes = value if expected is tuple else [value] if expected is int else []
         if not isinstance(value, list if expected is tuple else expected):
             raise TypeError(f"option {option} is {value!r:.50}; not as {name} takes it")
