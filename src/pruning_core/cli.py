@@ -16,8 +16,7 @@ from pruning_core.console import make_printable, say, show_warning, silence, tol
 from pruning_core.files import read_regular
 from pruning_core.studies.commands import add_ledger, add_study
 
-# torch takes seconds to import: what needs it is imported where it is used, after --help has been
-# answered, and where an interrupt is told in one line.
+# What a command needs is imported where it is used.
 if TYPE_CHECKING:
     import torch
 
