@@ -92,6 +92,7 @@ def test_it_sees_every_change(tmp_path: Path) -> None:
     assert len(archive.study("s").runs) == 3
 
 
+@pytest.mark.slow
 def test_whoever_only_trains_needs_no_pandas() -> None:
     program = (
         "import sys; sys.modules['pandas'] = None; sys.modules['scipy'] = None\n"

@@ -279,6 +279,7 @@ def test_a_wrong_call_is_an_error_of_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_so_it_is_in_a_process_of_its_own_where_the_module_is_the_program(tmp_path: Path) -> None:
     arguments, message = BAD["gamma below one"]
     command = [sys.executable, "-m", "pruning_core", *arguments]
@@ -542,6 +543,7 @@ def test_neither_a_closed_stream_nor_letters_without_a_code_end_a_run(tmp_path: 
     assert {path.name for path in (tmp_path / "γ-ünï").iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_help_can_be_printed_without_greek_letters(tmp_path: Path) -> None:
     done = in_shell('"$PROGRAM" train --help', tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")

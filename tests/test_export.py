@@ -96,6 +96,7 @@ def test_gates_that_are_decided_but_not_yet_compacted_keep_their_effect(name: st
     torch.testing.assert_close(export(model)(IMAGES), model(IMAGES))
 
 
+@pytest.mark.slow
 def test_it_loads_and_runs_where_pruning_core_cannot_be_imported(tmp_path: Path) -> None:
     models = {name: settled(name) for name in ("LeNet-300-100", "LeNet-5")}
     torch.save({name: export(model) for name, model in models.items()}, tmp_path / "models.pt")
@@ -235,6 +236,7 @@ def test_it_can_be_quantised_dynamically() -> None:
     torch.testing.assert_close(small(IMAGES), plain(IMAGES), atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_onnxruntime_computes_the_same(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")

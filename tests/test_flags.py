@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +127,7 @@ def test_every_setting_has_a_flag_and_its_help() -> None:
     assert "(halo, sws)" in text
 
 
+@pytest.mark.slow
 def test_every_recorded_command_is_still_that_of_its_run() -> None:
     for name in ROOT.names():
         commands = {run.key: run.command for run in ROOT.study(name).runs}

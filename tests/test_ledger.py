@@ -300,6 +300,7 @@ def test_a_lead_is_over_the_most_accurate_of_those_no_larger() -> None:
     assert lead(rows, rivals.iloc[[1]], "weights_percent")[2] == pytest.approx(1.7 - 1.8)
 
 
+@pytest.mark.slow
 def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claims) -> None:
     """Means, spreads and ranges once more, from the files alone."""
 

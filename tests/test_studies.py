@@ -122,6 +122,7 @@ def test_a_key_tells_runs_apart_by_what_their_method_reads() -> None:
     assert replace(run, settings=replace(run.settings, log_gamma=(1.0,))).key == run.key
 
 
+@pytest.mark.slow
 def test_the_command_of_a_run_trains_the_same_run() -> None:
     studies = [load_study(name, ROOT / "studies") for name in names(ROOT / "studies")]
     runs = [run for study in studies for run in study.runs]
@@ -240,6 +241,7 @@ def test_finished_runs_are_never_repeated(
     assert re.search(r"bernoulli +1 of +1 runs\nhalo +0 of +1 runs", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -295,6 +297,7 @@ def test_what_another_study_has_recorded_is_not_trained_again(declare: Declare) 
     )
 
 
+@pytest.mark.slow
 def test_a_point_may_be_trained_again(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
     root = declare(DECLARATION.replace("seeds = 2", "seeds = 1").replace("epochs = 4", SHORT))
     command = ["study", "run", "trial", "--jobs", "1", "--root", str(root)]

@@ -40,11 +40,11 @@ def counted(model: nn.Module, of: Of) -> int:
     return count_weights(model) if of == "weights" else count_macs(model, IMAGES[:1])
 
 
-CASES: list[tuple[str, float, Of]] = [
+CASES = [
     ("MLP", 0.2, "weights"),
     ("MLP", 0.4, "macs"),
-    ("convolutions", 0.4, "weights"),
-    ("convolutions", 0.2, "macs"),
+    pytest.param("convolutions", 0.4, "weights", marks=pytest.mark.slow),
+    pytest.param("convolutions", 0.2, "macs", marks=pytest.mark.slow),
 ]
 
 

@@ -445,6 +445,7 @@ def test_a_copy_of_model_and_pruner_learns_by_itself() -> None:
     assert twin.model is other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, StraightThrough()], ids=["integrated", "straight"])
 def test_a_compiled_model_learns_the_same_theta_without_graph_breaks(
     estimator: Pathwise | None,
@@ -469,6 +470,7 @@ def test_a_compiled_model_learns_the_same_theta_without_graph_breaks(
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_compiles_once_for_each_removal() -> None:
     torch._dynamo.reset()
     compilations = []

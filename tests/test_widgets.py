@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 ARCHIVE = Archive(ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [
@@ -79,6 +80,7 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bernoulli", "halo", "dense"])
 def test_a_run_trains_to_its_end_and_is_drawn(live: TrainLive, method: str, tmp_path: Path) -> None:
     choose(live, method=method, epochs=2)

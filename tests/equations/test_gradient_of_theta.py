@@ -112,6 +112,7 @@ def test_eq_gradient_rest(log_gamma: float) -> None:
     assert float(slope) == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_thm_gradient_integral() -> None:
     """Quadrature of autograd's derivative along a gate of a ReLU network, kinks and all."""
     torch.manual_seed(0)

@@ -30,6 +30,7 @@ def test_eq_optimising_bounds() -> None:
     assert lowest == pytest.approx(-(PULL_LIMIT - 1) * 5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("xi", "psi", "step"), [(0.01, 0.01, 0.1), (0.002, 0.01, 0.05)])
 def test_eq_optimising_chatter(xi: float, psi: float, step: float) -> None:
     """A simulated weight of no use never reaches 0; size and λ are on average as derived."""

@@ -40,6 +40,7 @@ def test_eq_robustness_chance(k: int, n: int) -> None:
     assert expected == pytest.approx(ranges.mean(), abs=error)
 
 
+@pytest.mark.slow
 def test_eq_robustness_relative() -> None:
     """Of 2,000 simulated studies, 95 % hold the true cost, and the true difference of two."""
     rng = np.random.default_rng(0)
