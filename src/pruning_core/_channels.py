@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch_pruning as tp
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+
+from pruning_core.gates import BernoulliGate, InputGate
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 READERS = (nn.Linear, *CONVOLUTIONS, _ConvTransposeNd)
@@ -58,3 +63,34 @@ def shifts(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) or (
         is_depthwise(module) and getattr(module, "bias", None) is not None
     )
+
+
+class GateChannels(tp.BasePruningFunc):
+    """Tells Torch-Pruning, for which a gate is a layer of its own kind, that units are channels."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, BernoulliGate)
+        return layer.num_units
+
+    def get_in_channels(self, layer: nn.Module) -> int:
+        return self.get_out_channels(layer)
+
+
+class InputGateChannels(GateChannels):
+    """An input gate's features and its units are counted apart, like a linear layer's."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        # Of its own, because Torch-Pruning tells the two directions apart by their functions.
+        return layer
+
+    def prune_in_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
+        return layer
+
+    def get_in_channels(self, layer: nn.Module) -> int:
+        assert isinstance(layer, InputGate)
+        return layer.num_features

@@ -23,6 +23,8 @@ from pruning_core._channels import (
     CONVOLUTIONS,
     NORMALISATIONS,
     READERS,
+    GateChannels,
+    InputGateChannels,
     channel_axes,
     channel_counts,
     is_depthwise,
@@ -125,9 +127,9 @@ class Coupling:
                     inputs.map(_with_gradient),
                     forward_fn=_differentiable_outputs,
                     customized_pruners={
-                        type(gate): _InputGateChannels()
+                        type(gate): InputGateChannels()
                         if isinstance(gate, InputGate)
-                        else _GateChannels()
+                        else GateChannels()
                         for gate in self.gates.values()
                     },
                     verbose=False,
@@ -135,7 +137,7 @@ class Coupling:
         except Exception as error:
             raise CompactionError(
                 f"{type(model).__name__} cannot be traced with the example inputs "
-                f"({_said(error)}); pass example_inputs it can be called with, and leave gates out "
+                f"({said(error)}); pass example_inputs it can be called with, and leave gates out "
                 "of what Torch-Pruning cannot read"
             ) from error
 
@@ -204,7 +206,7 @@ class Coupling:
             return self.graph.get_pruning_group(gate, prune, units)
         except Exception as error:
             raise CompactionError(
-                f"what is coupled to gate {name!r} cannot be found ({_said(error)}); put the gate "
+                f"what is coupled to gate {name!r} cannot be found ({said(error)}); put the gate "
                 "where no channels are split, shuffled or folded into other dimensions behind it"
             ) from error
 
@@ -412,36 +414,7 @@ def _differentiable_outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-class _GateChannels(tp.BasePruningFunc):
-    """Tells Torch-Pruning, for which a gate is a layer of its own kind, that units are channels."""
-
-    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
-        return layer
-
-    prune_in_channels = prune_out_channels
-
-    def get_out_channels(self, layer: nn.Module) -> int:
-        assert isinstance(layer, BernoulliGate)
-        return layer.num_units
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        return self.get_out_channels(layer)
-
-
-class _InputGateChannels(_GateChannels):
-    """An input gate's features and its units are counted apart, like a linear layer's."""
-
-    def prune_out_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
-        # Of its own, because Torch-Pruning tells the two directions apart by their functions.
-        return layer
-
-    def prune_in_channels(self, layer: nn.Module, idxs: Iterable[int]) -> nn.Module:
-        return layer
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        assert isinstance(layer, InputGate)
-        return layer.num_features
+def said(error: object) -> str:
+    """An exception in one line, with the layer it happened in, if that was noted."""
+    where = "".join(f" in {note!r}" for note in getattr(error, "__notes__", []))
+    return f"{type(error).__name__}{where}: {' '.join(str(error).split())[:200]}"

@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from pruning_core.coupling import CompactionError, Removal, not_silent
+from pruning_core.coupling import CompactionError, Removal, not_silent, said
 from pruning_core.gates import named_gates
 from pruning_core.inputs import Inputs
 
@@ -61,7 +61,7 @@ class Rehearsal:
         if all(isinstance(found, Exception) for found in self.masked.values()):
             raise CompactionError(
                 f"{type(model).__name__} does not run on the example inputs "
-                f"({_said(self.masked[0, False])}); pass example_inputs it can be called with"
+                f"({said(self.masked[0, False])}); pass example_inputs it can be called with"
             )
 
     def compare(self) -> None:
@@ -80,7 +80,7 @@ class Rehearsal:
             if isinstance(found, Exception):
                 raise CompactionError(
                     f"without the closed units of gate {gates} the network does not run in {mode} "
-                    f"mode ({_said(found)}); sizes that are written down in the model have to be "
+                    f"mode ({said(found)}); sizes that are written down in the model have to be "
                     "taken from its tensors, as x.flatten(1) does"
                 ) from found
             difference = expected.difference(found)
@@ -256,7 +256,7 @@ def copied(model: nn.Module) -> nn.Module:
         except Exception as error:
             raise CompactionError(
                 f"{type(model).__name__} cannot be copied, which is needed to try the removal "
-                f"first ({_said(error)}); keep locks, loaders and trainers outside of the model"
+                f"first ({said(error)}); keep locks, loaders and trainers outside of the model"
             ) from error
 
 
@@ -317,8 +317,3 @@ def _relative(expected: Tensor, found: Tensor) -> float:
     apart = (expected - found).abs().masked_fill(same, 0.0)
     size = expected.abs().masked_fill(~expected.isfinite(), 0.0).max()
     return float((apart / size.clamp_min(torch.finfo(size.dtype).tiny)).max().nan_to_num(torch.inf))
-
-
-def _said(error: object) -> str:
-    where = "".join(f" in {note!r}" for note in getattr(error, "__notes__", []))
-    return f"{type(error).__name__}{where}: {' '.join(str(error).split())[:200]}"
