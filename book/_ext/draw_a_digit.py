@@ -16,16 +16,15 @@ import torch
 from docutils import nodes
 from jinja2 import Environment
 from PIL import Image
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-from torch import Tensor, nn
-
 from pruning_core.experiments.data import load
 from pruning_core.export import load_model
 from pruning_core.metrics import count_macs, count_weights, error_percent, weighted_layers
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval
 from pruning_core.studies.tables import by_point
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "results" / "models"

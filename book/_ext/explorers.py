@@ -11,10 +11,9 @@ from typing import Any
 import vl_convert
 from docutils import nodes
 from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer, load_mime_renders
+from pruning_core.explorers.chart import MIME
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-
-from pruning_core.explorers.chart import MIME
 
 BUNDLE = "explorers.js"
 
