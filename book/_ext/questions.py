@@ -39,14 +39,13 @@ class Question(SphinxDirective):
             raise self.error(f"a choice does not say why: {FORM}")
         choices = nodes.enumerated_list(enumtype="loweralpha", prefix="", suffix=".")
         answers = nodes.container(classes=["answers"])
-        for letter, mark, item in zip("abcd", marks, items):
+        for letter, mark, item in zip("abcd", marks, items, strict=False):
             choice, reason, *more = item.children
             choices += nodes.list_item("", choice, classes=["right"] if mark == "[x]" else [])
-            told = "Right. " if mark == "[x]" else "No. "
-            why[0].insert(
-                0, [nodes.inline("", f"{letter}. ", classes=["letter"]), nodes.Text(told)]
-            )
-            answers += nodes.container("", *why, classes=["answer"])
+            place = nodes.inline("", f"{letter}. ", classes=["letter"])
+            told = nodes.Text("Right. " if mark == "[x]" else "No. ")
+            why = nodes.paragraph("", "", place, told, *reason.children)
+            answers += nodes.container("", why, *more, classes=["answer"])
         number = self.env.new_serialno("question") + 1
         question = nodes.container(
             "",
