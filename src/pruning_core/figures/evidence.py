@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
 
 
 def gated_weight(pis: Sequence[float], precision: float) -> Figure:
@@ -55,4 +55,41 @@ def bound_against_evidence(bounds: Mapping[str, Tensor], theta: Tensor) -> Figur
         lowest = min(float(bound.min()) for bound in bounds.values())
         axis.set_ylim(lowest - 0.1, 0.12 * -lowest + 0.05)
         axis.legend(loc="lower center")
+    return figure
+
+
+def evidence_as_bars(parts: Mapping[str, tuple[float, float]]) -> Figure:
+    """For each approximate posterior a bar: the bound, and the divergence up to the log evidence.
+
+    Args:
+        parts: by label, bound and divergence in nats; their sum is the same for all.
+
+    Raises:
+        ValueError: if the sums differ by more than 10⁻⁶ nats.
+    """
+    sums = [bound + divergence for bound, divergence in parts.values()]
+    if max(sums) - min(sums) > 1e-6:
+        raise ValueError(f"bound and divergence sum to {min(sums)} and to {max(sums)} nats")
+    evidence, rows = sums[0], np.arange(len(parts))
+    bounds, divergences = (np.array(values) for values in zip(*parts.values(), strict=True))
+    left = evidence - 1.6 * float(divergences.max())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 1.2 + 0.75 * len(parts)), layout="constrained")
+        axis = figure.subplots()
+        axis.barh(rows, bounds - left, 0.55, left=left, color=KEPT)
+        axis.barh(
+            rows, divergences, 0.55, left=bounds, color=REMOVED, hatch="///", ec="white", lw=0
+        )
+        axis.axvline(evidence, color=DENSE, lw=2)
+        for row, label in enumerate(parts):
+            axis.text(left, row - 0.33, label, va="bottom")
+            axis.text(evidence, row, f" {divergences[row]:.2f}", va="center", ha="left")
+        axis.text(evidence, -0.85, "log evidence", va="bottom", ha="center", color=DENSE)
+        first = float(bounds[0])
+        axis.text((left + first) / 2, 0, "bound", va="center", ha="center", color="white")
+        axis.text(evidence, -0.33, "divergence ", va="bottom", ha="right", color=DENSE)
+        axis.set(xlabel="nats", yticks=[], xlim=(left, evidence + 0.2 * (evidence - left)))
+        axis.set_ylim(len(parts) - 0.6, -0.85)
+        axis.grid(visible=False, axis="y")
+        axis.spines["left"].set_visible(False)
     return figure
