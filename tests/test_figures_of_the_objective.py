@@ -30,11 +30,12 @@ def curves(figure: Figure) -> np.ndarray:
 def test_the_fan_is_convex_and_touches_its_line_from_above() -> None:
     fan = curves(hyperprior.envelope(PRIOR, curves=24))
     theta, nats = fan[0, :, 0], fan[..., 1]
-    assert (np.diff(nats, 2, axis=1) > -1e-12).all()
+    slopes = np.diff(nats, axis=1) / np.diff(theta)
+    assert (np.diff(slopes, axis=1) > 0).all()
     above = nats - theta * PRIOR.log_gamma
     assert above.min() > -1e-9
     # A curve of its own for each place: the touching points are spread evenly.
-    np.testing.assert_allclose(theta[above.argmin(1)], (np.arange(24) + 0.5) / 24, atol=0.003)
+    np.testing.assert_allclose(theta[above.argmin(1)], (np.arange(24) + 0.5) / 24, atol=0.015)
 
 
 def test_the_strong_curves_carry_their_prior_probability() -> None:
@@ -48,7 +49,7 @@ def test_the_dent_lies_where_the_curves_are_missing_and_under_all_that_are_left(
     figure = hyperprior.dent(PRIOR, gap, curves=50)
     fan, (line,) = curves(figure), figure.axes[0].get_lines()
     theta, hollow = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-    inside = (theta > gap[0] + 0.01) & (theta < gap[1] - 0.01)
+    inside = (theta > gap[0] + 0.02) & (theta < gap[1] - 0.02)
     assert hollow[inside].min() > 1e-5
     assert np.abs(hollow[(theta < gap[0]) | (theta > gap[1])]).max() < 1e-9
     assert (fan[..., 1].min(0) > hollow - 1e-9).all()
