@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruning_core.figures.results import seeds_and_interval
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, Picture
 
 
 def flattery(rows: pd.DataFrame) -> Figure:
@@ -23,7 +23,7 @@ def flattery(rows: pd.DataFrame) -> Figure:
     flattered = rows["test_error_percent"] - rows["best_test_error_percent"]
     groups = {name: values.to_numpy() for name, values in flattered.groupby(names)}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.9 + 0.5 * len(groups)), layout="constrained")
+        figure = Picture(figsize=(6.0, 0.9 + 0.5 * len(groups)), layout="constrained")
         axis = figure.subplots()
         axis.set_xlim(-0.005, 1.05 * max(values.max() for values in groups.values()))
         for place, values in enumerate(groups.values()):
@@ -42,7 +42,7 @@ def coverage(curves: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> Fig
         seeds: their numbers.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
         axis = figure.subplots()
         colours = (PALETTE[0], PALETTE[1], PALETTE[3])
         for (name, values), colour, mark in zip(curves.items(), colours, "os^", strict=False):
@@ -63,7 +63,7 @@ def power(curves: Mapping[int, Sequence[float]], effects: Sequence[float]) -> Fi
         effects: true differences, in standard deviations of one difference.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
         axis = figure.subplots()
         for (seeds, values), colour, dash in zip(
             curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False
@@ -89,7 +89,7 @@ def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
         by_rule: probabilities, by label; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.6), layout="constrained")
         axis = figure.subplots()
         for (label, values), (colour, _, dash) in zip(by_rule.items(), LOOKS, strict=False):
             axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)

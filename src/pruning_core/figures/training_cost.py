@@ -27,7 +27,7 @@ def cost_by_epoch(shares: pd.DataFrame) -> Figure:
         "saved": "saved so far, % of as many dense epochs",
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 5.2), layout="constrained")
+        figure = Picture(figsize=(6.0, 5.2), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             groups = shares.groupby("point", sort=False)
@@ -52,7 +52,7 @@ def rectangle(costs: np.ndarray, departure: float) -> Figure:
     share = 100 * costs / costs[0]
     epochs = len(costs) - 1
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.2), layout="constrained")
         axis = figure.subplots()
         axis.stairs(share[:-1], np.arange(epochs + 1), fill=True, color=PALETTE[0], alpha=0.3)
         axis.stairs(share[:-1], np.arange(epochs + 1), color=PALETTE[0], lw=2, label="the run")
@@ -85,7 +85,7 @@ def seconds_against_cost(shares: pd.DataFrame) -> Figure:
     first = shares.groupby(["point", "seed"])["seconds"].transform("first")
     shares = shares.assign(relative=100 * shares["seconds"] / first)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
         axis = figure.subplots()
         groups = shares.groupby("point", sort=False)
         for (point, runs), colour, mark in zip(groups, PALETTE, "os^D", strict=False):
