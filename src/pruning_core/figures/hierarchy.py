@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, Picture
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.theory.priors import LogDensity
 
 _LOOKS: tuple[dict[str, Any], ...] = (
@@ -57,7 +57,7 @@ def integrated_and_maximised(
         tail: the asymptotic form of ``integrated``; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         axis.semilogx(sizes, maximised, lw=2, label="λ at its best", **_LOOKS[1])
         axis.semilogx(sizes, integrated, lw=2, label="λ integrated out", **_LOOKS[0])
@@ -88,7 +88,7 @@ def shrinkage_profiles(
                 axis.plot(observed, observed - values, lw=2, label=name, **look)
             axis.set(title=title, xlabel="observation z", ylim=(0, 3.9))
             axis.text(2.6, 3.3, "all of it", color=DENSE, ha="right")
-            axis.legend(fontsize=9, loc="upper right")
+            axis.legend(fontsize=10, loc="upper right")
         axes[0].set_ylabel("taken from it, z − w")
     return figure
 
