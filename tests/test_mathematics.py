@@ -53,7 +53,7 @@ def page(built: ScratchBook, browser: Browser) -> Iterator[Page]:
 
 
 def lines(page: Page, tex: str, room: float) -> list[str]:
-    """Those that the page's script breaks TeX into, if every character were 1 wide, and no indent."""
+    """Those that the page's script breaks TeX into, if a character is 1 wide, an indent 0."""
     script = """([tex, room]) =>
         mathematics.linesOf(tex, room, (line) => line.replace("\\\\quad {}", "").length)"""
     return [" ".join(line.split()) for line in page.evaluate(script, [tex, room])]
@@ -66,7 +66,7 @@ def lines(page: Page, tex: str, room: float) -> list[str]:
         ("a = b", 80, ["a = b"]),
         ("a = bbbbb + c", 11, ["a", "= bbbbb + c"]),
         ("p = qqqqqqqq, \\quad 0 < x < 1", 23, ["p = qqqqqqqq,", "0 < x < 1"]),
-        ("x \\le -yyyyyyyyy + (c - d)", 23, ["x", "\\le -yyyyyyyyy + (c - d)"]),
+        ("x \\le -yyyyyyyyy + (c - d)", 24, ["x", "\\le -yyyyyyyyy + (c - d)"]),
         ("\\frac{a + b}{c = d} = e", 12, ["\\frac{a + b}{c = d}", "= e"]),
         ("\\left( a + b + c \\right)", 9, ["\\left( a + b + c \\right)"]),
         ("f [ a + b + c ]", 22, ["f [ a + b + c ]"]),
