@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 from pruning_core.hyperprior import Fixed, Flattening, HyperPrior, resting_theta
 from pruning_core.theory import lower_envelope
 
@@ -37,7 +37,7 @@ def envelope(
     """
     theta = _denser_at_the_ends(81)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 4.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         _fan(axis, prior, theta, (torch.arange(curves) + 0.5) / curves, lw=0.8, alpha=0.75)
         axis.plot(theta, prior.cost(theta), color=DENSE, lw=2)
@@ -75,7 +75,7 @@ def dent(prior: Flattening, gap: tuple[float, float], curves: int = 40) -> Figur
     low, high = prior.optimal_pi(torch.tensor(gap, dtype=torch.float64)).tolist()
     hollow = lower_envelope.dented(prior, theta, low, high) - prior.cost(theta)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 2.8), layout="constrained")
         axis = figure.subplots()
         _fan(axis, prior, theta, left, above_the_line=True, lw=0.8, alpha=0.75)
         axis.fill_between(theta, hollow, color=REMOVED, alpha=0.35, lw=0)
@@ -122,7 +122,7 @@ def densities(priors: Mapping[str, HyperPrior]) -> Figure:
     """
     pi = torch.linspace(0, 0.999, 1_000, dtype=torch.float64)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for (label, prior), colour, dash in zip(priors.items(), _COLOURS, _DASHES, strict=False):
             if isinstance(prior, Fixed):
@@ -144,7 +144,7 @@ def costs(priors: Mapping[str, HyperPrior]) -> Figure:
     """
     theta = torch.linspace(0, 1, 1_001, dtype=torch.float64)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         for (label, prior), colour, dash in zip(priors.items(), _COLOURS, _DASHES, strict=False):
             axis.plot(theta, prior.cost(theta), color=colour, ls=dash, lw=2, label=label)
@@ -161,7 +161,7 @@ def resting_places(priors: Mapping[str, HyperPrior], worth: Tensor) -> Figure:
         worth: in nats, increasing, shape (k,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         axis.axhspan(0.02, 0.98, color="#f3f3f3", zorder=0)
         axis.text(float(worth[0]) + 0.1, 0.9, "undecided", color="#555555", va="top")
@@ -186,7 +186,7 @@ def theta_at_the_end(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     """
     rows = -(-len(panels) // 2)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.3 * rows), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.9 * rows), layout="constrained")
         axes = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
