@@ -86,7 +86,7 @@ def test_every_bar_ends_at_the_log_evidence() -> None:
     bars = figure.axes[0].patches
     ends = [bar.get_x() + bar.get_width() for bar in bars]  # pyright: ignore
     assert ends == pytest.approx([-5.25, -7.0, -5.0, -5.0])
-    assert {" 0.25", " 2.00", "near", "far", "log evidence"} <= set(words(figure))
+    assert {"0.25", "2.00", "near", "far", "log evidence"} <= set(words(figure))
 
 
 def test_a_bound_and_a_divergence_that_do_not_fit_are_refused() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) ->
         figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
         axis = figure.subplots()
         filled = axis.contourf(first, second, height, levels=10, cmap="Blues")
-        figure.colorbar(filled, ax=axis, label="J (nats)")
+        figure.colorbar(filled, ax=axis, label="J (nats)", location="bottom", shrink=0.8)
         axis.streamplot(
             axis_values.numpy(),
             axis_values.numpy(),
@@ -56,9 +54,8 @@ def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) ->
             axis.plot(path[:, 0], path[:, 1], color=PATH, lw=1.8, clip_on=False)
             axis.plot(*path[0, :2], "o", color="white", mec=PATH, ms=7, clip_on=False)
             axis.plot(*path[-1, :2], "o", color=PATH, mec="white", ms=10, clip_on=False, zorder=5)
-        beside: dict[str, Any] = {"ha": "right", "va": "bottom", "color": PATH}
-        axis.text(middle[0] - 0.03, middle[1] + 0.01, "saddle", **beside)
-        axis.text(0.96, 0.03, "unit 1 stays", **beside)
+        axis.text(middle[0] + 0.03, middle[1] - 0.04, "saddle", ha="center", va="top", color=PATH)
+        axis.text(0.96, 0.03, "unit 1 stays", ha="right", color=PATH)
         axis.text(0.04, 0.96, "unit 2 stays", ha="left", va="top", color=PATH)
         axis.set(xlabel="θ₁", ylabel="θ₂", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return figure

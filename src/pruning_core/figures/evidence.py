@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
@@ -77,19 +78,32 @@ def evidence_as_bars(parts: Mapping[str, tuple[float, float]]) -> Figure:
         figure = Picture(figsize=(WIDTH, 1.2 + 0.7 * len(parts)), layout="constrained")
         axis = figure.subplots()
         axis.barh(rows, bounds - left, 0.55, left=left, color=KEPT)
-        axis.barh(
-            rows, divergences, 0.55, left=bounds, color=REMOVED, hatch="///", ec="white", lw=0
-        )
+        axis.barh(rows, divergences, 0.55, left=bounds, color=REMOVED)
         axis.axvline(evidence, color=DENSE, lw=2)
         for row, label in enumerate(parts):
             axis.text(left, row - 0.33, label, va="bottom")
-            axis.text(evidence, row, f" {divergences[row]:.2f}", va="center", ha="left")
+            axis.annotate(
+                f"{divergences[row]:.2f}",
+                (evidence, row),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+            )
         axis.text(evidence, -0.85, "log evidence", va="bottom", ha="center", color=DENSE)
         first = float(bounds[0])
         axis.text((left + first) / 2, 0, "bound", va="center", ha="center", color="white")
-        axis.text(evidence, -0.33, "divergence ", va="bottom", ha="right", color=DENSE)
+        axis.annotate(
+            "divergence",
+            (evidence, -0.33),
+            (-4, 0),
+            textcoords="offset points",
+            va="bottom",
+            ha="right",
+            color=DENSE,
+        )
         axis.set(xlabel="nats", yticks=[], xlim=(left, evidence + 0.2 * (evidence - left)))
         axis.set_ylim(len(parts) - 0.6, -0.85)
+        axis.xaxis.set_major_locator(MultipleLocator(1))
         axis.grid(visible=False, axis="y")
         axis.spines["left"].set_visible(False)
     return figure

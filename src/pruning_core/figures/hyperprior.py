@@ -26,7 +26,7 @@ _BY_PI = LinearSegmentedColormap.from_list("pi", [PALETTE[0], PALETTE[4], PALETT
 
 
 def envelope(
-    prior: Flattening, curves: int = 40, shown: Sequence[float] = (0.2, 0.5, 0.8)
+    prior: Flattening, curves: int = 40, shown: Sequence[float] = (0.2, 0.45, 0.7)
 ) -> Figure:
     """F(θ, π) over θ, a curve for each of many π, and the straight line that all of them touch.
 
@@ -51,7 +51,7 @@ def envelope(
             axis.annotate(
                 f"π = {float(pi):.2f}",
                 (touch, cost),
-                (12, -10),
+                (6, -8),
                 textcoords="offset points",
                 color=_BY_PI(touch),
                 va="top",

@@ -146,6 +146,7 @@ def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         axes[1].set(title="test error after it", xlabel="epoch", ylabel="percent", yscale="log")
         axes[1].set_yticks([1.5, 2, 3, 5], ["1.5", "2", "3", "5"])
         axes[1].minorticks_off()
+        axes[1].margins(y=0.12)
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes:
             _name_at_the_end(axis)
