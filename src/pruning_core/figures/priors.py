@@ -69,8 +69,9 @@ def loss_meets_balls(
             level = float(_loss(point, centre, curvature))
             levels = [0.25 * level, level, 2.5 * level]
             axis.contour(grid, grid, loss, levels=levels, colors=DENSE, linewidths=1)
-            axis.fill(*_unit_circle(q).T, color=KEPT, alpha=0.3, lw=0)
-            axis.plot(*_unit_circle(q).T, color=KEPT, lw=1.5)
+            ball = _unit_circle(q, 401)
+            axis.fill(*ball.T, color=KEPT, alpha=0.3, lw=0)
+            axis.plot(*ball.T, color=KEPT, lw=1.5)
             axis.plot(*centre, "+", color=DENSE, markersize=9)
             axis.plot(*point, "o", color=REMOVED, markersize=8, markeredgecolor="white")
             axis.set(title=title, xlabel="$w_1$", aspect="equal", xlim=(-1.25, reach))
@@ -105,9 +106,9 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
     return figure
 
 
-def _unit_circle(q: float) -> Tensor:
-    """Points with |w₁|^q + |w₂|^q = 1, the corners among them; shape (k, 2)."""
-    angles = torch.linspace(0, 2 * math.pi, 40_001, dtype=torch.float64)
+def _unit_circle(q: float, count: int = 40_001) -> Tensor:
+    """Points with |w₁|^q + |w₂|^q = 1, the corners among them if 4 divides count − 1."""
+    angles = torch.linspace(0, 2 * math.pi, count, dtype=torch.float64)
     circle = torch.stack([angles.cos(), angles.sin()], -1)
     return circle.sign() * circle.abs() ** (2 / q)
 
