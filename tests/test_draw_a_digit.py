@@ -156,7 +156,8 @@ def test_the_network_in_the_page_is_the_one_in_pytorch_on_the_whole_test_set(
     found = answering.evaluate(
         """name => {
             const network = digits.networks.find(one => one.name === name);
-            const image = i => Float32Array.from(tests.subarray(784 * i, 784 * (i + 1)), b => b / 255);
+            const bytes = i => tests.subarray(784 * i, 784 * (i + 1));
+            const image = i => Float32Array.from(bytes(i), b => b / 255);
             return Array.from({length: tests.length / 784},
                 (_, i) => Array.from(digits.layersOf(network, image(i)).at(-1)));
         }""",
@@ -195,7 +196,10 @@ def test_the_page_tells_the_size_and_the_error_of_each_network_and_of_ten(
         panel = page.locator("section[data-network]").nth(min(place, 1))
         assert panel.get_attribute("data-network") == name
         model = network(name)
-        told = [fact.replace("\N{NO-BREAK SPACE}", " ") for fact in panel.locator("dd").all_inner_texts()]
+        told = [
+            fact.replace("\N{NO-BREAK SPACE}", " ")
+            for fact in panel.locator("dd").all_inner_texts()
+        ]
         assert told[:4] == [
             f"{count_nonzero_weights(model):,}",
             f"{count_macs(model, mnist.eval_images[:1]):,}",
@@ -204,7 +208,9 @@ def test_the_page_tells_the_size_and_the_error_of_each_network_and_of_ten(
         ]
         if place:
             spoken = slider.get_attribute("aria-valuetext")
-            assert spoken == {"halo": "HALO"}.get(name, f"{name.removeprefix('price-')} nats a unit")
+            assert spoken == {"halo": "HALO"}.get(
+                name, f"{name.removeprefix('price-')} nats a unit"
+            )
             page.keyboard.press("ArrowRight")
 
 
@@ -248,7 +254,9 @@ def test_a_digit_of_any_size_and_place_is_seen_with_a_pen_as_wide_as_in_mnist(
     page: Page, strokes: list[tuple[float, float]], share: float
 ) -> None:
     """Even if it is wider than the paper, which it then leaves, or 30 pixels high."""
-    page.evaluate("strokes => { window.reference = [...digits.written([strokes])]; }", strokes_of(strokes))
+    page.evaluate(
+        "strokes => { window.reference = [...digits.written([strokes])]; }", strokes_of(strokes)
+    )
     corner = -0.3 if share > 1 else 0.62
     draw(page, [(corner + share * x, corner + share * y) for x, y in strokes])
     image, reference = seen(page), np.array(page.evaluate("reference")).reshape(28, 28)
@@ -264,7 +272,7 @@ def test_a_digit_of_any_size_and_place_is_seen_with_a_pen_as_wide_as_in_mnist(
 
 
 def test_strokes_are_as_wide_as_people_drew_them(page: Page, mnist: Dataset) -> None:
-    """An upright line: its width is its ink over its height. Ones of MNIST, most of them upright."""
+    """An upright line: its width is its ink over its height. So are those of MNIST's upright 1s."""
     line = np.array(page.evaluate("[...digits.written([[[100, 100], [100, 180], [100, 300]]])]"))
     width = line.sum() / 20
     ones = mnist.eval_images[mnist.eval_labels == 1, 0]
@@ -360,7 +368,9 @@ def test_the_picture_can_be_read_in_both_modes_and_on_a_phone(
     page.get_by_role("button", name="Clear").click()
     for name in ("dense", "price-28"):
         screen = page.locator(f"[data-network={name}] svg")
-        fills = screen.locator("rect").evaluate_all("all => all.map(one => one.getAttribute('fill'))")
+        fills = screen.locator("rect").evaluate_all(
+            "all => all.map(one => one.getAttribute('fill'))"
+        )
         lit = [pixel for pixel, fill in enumerate(fills) if fill == "#1f425e"]
         assert lit == read_by(name)
         box = screen.bounding_box()

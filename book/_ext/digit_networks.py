@@ -44,7 +44,7 @@ OF_EACH = 4
 TURNING, DISPUTED = 12, 4
 """Then those that flip once as the price rises; and for each network, those of another answer."""
 
-TURNS_AT = 40
+TURNS_AT = 56
 """The price at which the digit of the first page turns: from a 4 into a 9."""
 
 
@@ -128,7 +128,7 @@ def readers() -> list[Reader]:
         left = f"{len(pixels)} of 784 pixels and {sum(map(len, hidden))} of 400 units"
         rest = {
             "dense": "of the weights: nothing has left this network.",
-            "halo": f"of the weights are left, one here, one there; they need {left}.",
+            "halo": f"of the weights are left, scattered over {left}.",
         }.get(name, f"of the weights are left, with {left}.")
         found.append(
             Reader(
@@ -194,6 +194,8 @@ def sentence(label: int, answers: list[int]) -> str:
             again = " again" if now in answers[:number] else ""
             changes.append(f"{start} {a(now)}{again}")
     said = "".join(changes) or f"At all eight prices it stays {a(dense)}"
+    if len(changes) > 2:
+        said = f"As the price rises, the answer changes {len(changes)} times"
     return f"{missed}{said}. HALO reads {a(halo)}."
 
 

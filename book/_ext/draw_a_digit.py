@@ -11,6 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from jinja2 import Environment, FileSystemLoader
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from torch import Tensor
+
 from digit_networks import (
     MODELS,
     POINTS,
@@ -23,11 +29,6 @@ from digit_networks import (
     readers,
     sentence,
 )
-from docutils import nodes
-from jinja2 import Environment, FileSystemLoader
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-from torch import Tensor
 
 HERE = Path(__file__).parent
 NETWORKS = "digit-networks.js"

@@ -54,10 +54,8 @@ def pixels() -> str:
             f"M{18 + 3 * (pixel % 28)} {3 * (pixel // 28)}h2.5v2.5h-2.5z"
             for pixel in np.flatnonzero(counts == count)
         )
-        strength = 0.1 + 0.9 * count / len(runs)
-        drawn += (
-            f'<path class="strong" d="{squares}" fill="currentColor" fill-opacity="{strength:.2f}"/>'
-        )
+        ink = f'fill="currentColor" fill-opacity="{0.1 + 0.9 * count / len(runs):.2f}"'
+        drawn += f'<path class="strong" d="{squares}" {ink}/>'
     return drawn
 
 
@@ -107,9 +105,7 @@ def results() -> str:
 def network() -> str:
     """A network with three closed units."""
     columns, closed = ((18, 4), (60, 5), (102, 3)), {(0, 1), (1, 0), (1, 3)}
-    places = [
-        [(x, HEIGHT * (unit + 0.5) / count) for unit in range(count)] for x, count in columns
-    ]
+    places = [[(x, HEIGHT * (unit + 0.5) / count) for unit in range(count)] for x, count in columns]
     drawn = [
         _path([before, after], 0.8)
         for depth in (0, 1)
@@ -120,10 +116,14 @@ def network() -> str:
     for depth, column in enumerate(places):
         for unit, (x, y) in enumerate(column):
             shut = (depth, unit) in closed
-            look = 'fill="none" stroke-dasharray="2 2"' if shut else 'fill="currentColor" class="strong"'
+            look = (
+                'fill="none" stroke-dasharray="2 2"'
+                if shut
+                else 'fill="currentColor" class="strong"'
+            )
             drawn.append(
                 f'<circle cx="{x}" cy="{y:.1f}" r="5.5" stroke="currentColor" stroke-width="1.2" '
-                f'{look}/>'
+                f"{look}/>"
             )
     return "".join(drawn)
 
@@ -131,7 +131,10 @@ def network() -> str:
 PICTURES: dict[str, tuple[str, Callable[[], str]]] = {
     "ideas": ("The pixels that ten pruned networks still read: the middle of the image", pixels),
     "bernoulli": ("Convex curves above a straight line, which each of them touches once", envelope),
-    "halo": ("A penalty with a sharp cusp at zero beside the two straight arms of the lasso", penalties),
+    "halo": (
+        "A penalty with a sharp cusp at zero beside the two straight arms of the lasso",
+        penalties,
+    ),
     "reproduction": (
         "Error falls as more weights are left, and comes near the level of dense networks",
         results,

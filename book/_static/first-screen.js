@@ -21,12 +21,15 @@ document.addEventListener("DOMContentLoaded", () => {
     const missed = label === null || label === dense ? "" : `Labelled ${label}; the dense network reads ${a(dense)}. `;
     if (new Set(answers).size === 1) return `${missed}All ten networks read ${a(dense)}.`;
     let said = "";
+    let changes = 0;
     priced.forEach((now, number) => {
       if (now === answers[number]) return;
+      changes++;
       const whose = label === null ? "your" : "this";
       const start = said ? `, at ${prices[number]}` : `At ${prices[number]} nats a unit ${whose} ${dense} becomes`;
       said += `${start} ${a(now)}${answers.slice(0, number).includes(now) ? " again" : ""}`;
     });
+    if (changes > 2) said = `As the price rises, the answer changes ${changes} times`;
     return `${missed}${said || `At all eight prices it stays ${a(dense)}`}. HALO reads ${a(answers.at(-1))}.`;
   }
 
