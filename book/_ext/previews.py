@@ -25,7 +25,7 @@ TARGETS = ", ".join(
         "figure",
     )
 )
-LEFT_OUT = "a.headerlink, span.backrefs, script, .figure-download, .solution"
+LEFT_OUT = "a.headerlink, a.download-figure, span.backrefs, script"
 
 
 class WrittenPage:
@@ -81,6 +81,11 @@ def excerpt(target: Tag) -> str:
         shown = BeautifulSoup(f"<dl>{target}{meaning}</dl>", "html.parser")
     else:
         shown = BeautifulSoup(str(target), "html.parser")
+    for file in shown.select("a.download-figure[href]"):  # in place of a drawing in the page
+        drawing, *more = shown.select("svg")
+        drawing.replace_with(shown.new_tag("img", src=file["href"], alt=drawing["aria-label"]))
+        for panel in more:
+            panel.decompose()
     for element in shown.select(LEFT_OUT):
         element.decompose()
     for element in shown.select("[id]"):
