@@ -45,22 +45,25 @@ const digits = (() => {
 
   /* What goes into each layer, and what comes out of the last: ten log-odds. */
   function layersOf({ inputs, layers }, image) {
-    const values = [Float32Array.from(inputs, (pixel) => image[pixel])];
-    layers.forEach(({ counts, columns, weight, bias }, depth) => {
-      const before = values[depth];
-      const hidden = depth < layers.length - 1;
+    const seen = new Float32Array(inputs.length);
+    for (let input = 0; input < inputs.length; input++) seen[input] = image[inputs[input]];
+    const values = [seen];
+    for (const { counts, columns, weight, bias } of layers) {
+      const before = values.at(-1);
+      const after = new Float32Array(bias.length);
+      const hidden = values.length < layers.length;
       let place = 0;
-      values.push(
-        bias.map((sum, unit) => {
-          if (counts) {
-            for (const end = place + counts[unit]; place < end; place++) sum += weight[place] * before[columns[place]];
-          } else {
-            for (let input = 0; input < before.length; input++) sum += weight[place++] * before[input];
-          }
-          return hidden ? Math.max(sum, 0) : sum;
-        }),
-      );
-    });
+      for (let unit = 0; unit < bias.length; unit++) {
+        let sum = bias[unit];
+        if (counts) {
+          for (const end = place + counts[unit]; place < end; place++) sum += weight[place] * before[columns[place]];
+        } else {
+          for (let input = 0; input < before.length; input++) sum += weight[place++] * before[input];
+        }
+        after[unit] = hidden ? Math.max(sum, 0) : sum;
+      }
+      values.push(after);
+    }
     return values;
   }
 

@@ -14,6 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }));
   let image = null;
   let example = null; // to measure the time of
+  let soon = 0;
 
   function show({ find, paint, bars }, network) {
     paint(pixelFills(network, image));
@@ -49,16 +50,27 @@ document.addEventListener("DOMContentLoaded", () => {
     Object.entries(network.facts).forEach(([name, fact]) => (find(`[data-fact=${name}]`).textContent = fact));
     root.querySelector("output").textContent = network.spoken;
     slider.setAttribute("aria-valuetext", network.spoken);
-    measure(panels[1], network);
+    measure();
     changed({ image, label: null, settled: true });
   }
 
-  function measure({ find }, network) {
-    find(".digit-time").textContent = "–";
-    setTimeout(() => {
-      if (network === networks[0] || network === chosen()) find(".digit-time").textContent = told(seconds(network));
+  /* The time of both, one after the other, so that what the machine does besides meets both alike. */
+  function measure() {
+    clearTimeout(soon);
+    root.querySelector(".digit-ratio").textContent = "";
+    panels.forEach(({ find }) => (find(".digit-time").textContent = "–"));
+    soon = setTimeout(() => {
+      const both = [networks[0], chosen()];
+      const times = both.map(seconds);
+      times.forEach((time, index) => (panels[index].find(".digit-time").textContent = told(time)));
+      const fewer = chosen().sparse ? ["weights", "weights that are not zero"] : ["macs", "multiply-accumulates"];
+      const [many, few] = both.map(({ facts }) => +facts[fewer[0]].replaceAll(",", ""));
+      root.querySelector(".digit-ratio").textContent =
+        `On this machine the second takes 1/${ratio(times[0] / times[1])} of the time of the first, with 1/${ratio(many / few)} of its ${fewer[1]}.`;
     }, 300);
   }
+
+  const ratio = (number) => number.toFixed(number < 20 ? 1 : 0);
 
   /* For one image. The least of several rounds: whatever else the machine does can only add. */
   function seconds(network) {
@@ -77,5 +89,5 @@ document.addEventListener("DOMContentLoaded", () => {
   Object.assign(digits, digits.paper(root, changed, disagree));
   example = image;
   slider.addEventListener("input", choose);
-  panels.forEach((panel, index) => measure(panel, index ? chosen() : networks[0]));
+  measure();
 });
