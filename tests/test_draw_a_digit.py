@@ -214,6 +214,27 @@ def test_the_page_tells_the_size_and_the_error_of_each_network_and_of_ten(
             page.keyboard.press("ArrowRight")
 
 
+def test_the_time_is_told_beside_the_work(page: Page) -> None:
+    told = page.locator(".digit-ratio")
+    page.wait_for_function("document.querySelector('.digit-ratio').textContent !== ''")
+    dense, chosen = (
+        count_macs(network(n), torch.zeros(1, 1, 28, 28)) for n in ("dense", "price-28")
+    )
+    found = re.fullmatch(
+        r"On this machine the second takes 1/([\d.]+) of the time of the first, "
+        r"with 1/([\d.]+) of its multiply-accumulates\.",
+        told.inner_text(),
+    )
+    assert found
+    assert float(found[2]) == pytest.approx(dense / chosen, abs=0.051)
+    assert float(found[1]) > 2
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "document.querySelector('.digit-ratio').textContent.endsWith('that are not zero.')"
+    )
+
+
 def test_test_digits_pass_through_the_preparation_as_they_are(page: Page, mnist: Dataset) -> None:
     """They have been through it already: a digit enlarged twenty times comes back unchanged."""
     images = (mnist.eval_images[:50, 0] * 255).round().to(torch.uint8).numpy()
