@@ -40,22 +40,22 @@ IMAGES_A_ROW = 100
 DEFAULTS: dict[str, Any] = {
     "method": "bernoulli",
     "seed": 0,
-    "logGamma": 3.0,
-    "thetaStep": 1e-3,
+    "logGamma": 12.0,
+    "thetaStep": 8e-4,
     "f": 0.25,
     "smoothing": 0.99,
     "learningRate": 2e-3,
-    "xi": 3e-5,
-    "psi": 2e-4,
-    "haloRate": 0.1,
-    "lambda": 0.0,
+    "xi": 5e-5,
+    "psi": 5e-4,
+    "haloRate": 0.05,
+    "lambda": 2.0,
     "excludedDigit": None,
     "pace": None,
 }
 """What training begins with. Each method has a learning rate of its own."""
 
 RANGES: dict[str, dict[str, float]] = {
-    "logGamma": {"min": 0.5, "max": 100},
+    "logGamma": {"min": 0.5, "max": 2000},
     "thetaStep": {"min": 1e-4, "max": 1e-2},
     "f": {"min": 0.05, "max": 1},
     "smoothing": {"min": 0, "max": 0.999},
