@@ -1,12 +1,17 @@
 """Sphinx extension: ``{prune-it}`` is a network that trains and prunes itself in the reader's page.
 
 Digits of MNIST and the source of the worker that learns them go into one JavaScript file, which
-only the page with the directive loads.
+only the page with the directive loads. What stands in the page where nothing runs is recorded:
+
+    python book/_ext/self_pruning.py
+
+lets the worker's own code train in Chromium, and writes ``self_pruning.json``.
 """
 
 import base64
 import io
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +29,7 @@ from torch import Tensor
 STATIC = Path(__file__).parents[1] / "_static"
 WORKER = STATIC / "self-pruning.worker.js"
 TEMPLATE = Path(__file__).with_suffix(".html")
+RECORDED = Path(__file__).with_suffix(".json")
 SCRIPTS = ("self-pruning-data.js", "self-pruning-pictures.js", "self-pruning.js")
 
 TRAINED = 4_000
@@ -70,6 +76,10 @@ RANGES: dict[str, dict[str, float]] = {
 """Of what the reader may set."""
 
 
+RECORDED_STEPS = 3_000
+"""Twenty seconds of a slow machine."""
+
+
 class Digits(NamedTuple):
     """What the network learns, and what it is judged by.
 
@@ -106,10 +116,11 @@ class PruneIt(SphinxDirective):
     """The panel, from ``self_pruning.html``."""
 
     def run(self) -> list[nodes.Node]:
-        for path in (TEMPLATE, WORKER):
+        for path in (TEMPLATE, WORKER, RECORDED):
             self.env.note_dependency(str(path))
         page = Environment(trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-        text = page.render(defaults=DEFAULTS, ranges=RANGES, trained=TRAINED, held_out=HELD_OUT)
+        recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+        text = page.render(recorded=recorded, defaults=DEFAULTS, trained=TRAINED, held_out=HELD_OUT)
         return [nodes.raw("", text, format="html")]
 
 
@@ -155,3 +166,46 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_data)
     app.connect("html-page-context", load_where_used)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def record(page: Any, seed: int = DEFAULTS["seed"]) -> dict[str, Any]:
+    """What has come of the network after ``RECORDED_STEPS`` steps, numbers rounded.
+
+    Args:
+        page: of playwright; the worker's source is added to it.
+        seed: of all that is drawn.
+    """
+    images, labels = digits()
+    page.add_script_tag(content=WORKER.read_text(encoding="utf-8"))
+    return page.evaluate(
+        """([images, labels, settings, steps]) => {
+            const trainer = new Trainer(Uint8Array.from(images), Uint8Array.from(labels), settings);
+            while (trainer.steps < steps) trainer.step();
+            const numbers = (_, value) => ArrayBuffer.isView(value) ? [...value]
+                : Number.isFinite(value) && value % 1 ? Number(value.toPrecision(4)) : value;
+            return JSON.parse(JSON.stringify(trainer.look(), numbers));
+        }""",
+        [
+            (images * (255 // LEVELS)).flatten().tolist(),
+            labels.tolist(),
+            {**DEFAULTS, "seed": seed},
+            RECORDED_STEPS,
+        ],
+    )
+
+
+def main() -> None:
+    """Write ``RECORDED`` again."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        found = record(browser.new_page())
+    fresh = RECORDED.with_suffix(".tmp")
+    fresh.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
+    fresh.replace(RECORDED)
+
+
+if __name__ == "__main__":
+    main()
