@@ -11,6 +11,7 @@ lets the worker's own code train in Chromium, and writes ``self_pruning.json``.
 import base64
 import io
 import json
+import math
 import shutil
 from functools import cache
 from pathlib import Path
@@ -120,7 +121,7 @@ class PruneIt(SphinxDirective):
             self.env.note_dependency(str(path))
         page = Environment(trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
         recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-        text = page.render(recorded=recorded, defaults=DEFAULTS, trained=TRAINED, held_out=HELD_OUT)
+        text = page.render(recorded=recorded, math=math)
         return [nodes.raw("", text, format="html")]
 
 

@@ -567,6 +567,7 @@
     showMethod();
     showChallenges();
     if (root.clientWidth <= 520) find(".prune-settings").open = false;
+    find(".prune-sentence").setAttribute("aria-hidden", "true"); // what is new in it goes to the live region
     root.classList.add("prune-live");
     const images = await imagesOf(selfPruning);
     post("init", { images, labels: bytesOf(selfPruning.labels), settings });
