@@ -546,3 +546,16 @@ def test_a_loss_that_is_no_number_stops_the_worker_with_a_line(ask: Callable[...
     assert told["type"] == "trouble"
     assert "start again, with a lower learning rate" in told["message"]
     assert not ask("look", answered=True, detail=False)["running"]
+
+
+@pytest.mark.parametrize("method", ["bernoulli", "halo"])
+def test_the_benchmark_measures_the_three_sizes(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("in_the_page")
+    page = browser.new_page()
+    found = benchmark.speeds(page, method, stretches=3, steps=3)
+    page.close()
+    assert len(found) == len(benchmark.STATES)
+    assert all(speed > 0 for speed in found)

@@ -483,7 +483,7 @@ class Trainer {
       perDigit: this.perDigit,
       weightsLeft,
       weightsTotal,
-      macs: weightsLeft + this.layers.reduce((sum, { outputs }) => sum + outputs, 0),
+      macs: this.layers.reduce((sum, { inputs, outputs }) => sum + (inputs + 1) * outputs, 0), // zeros count, as biases do
       collapsed: this.collapsed,
       zeros: 100 * (1 - weightsLeft / weightsTotal),
       layers: this.layers.map((layer, l) => ({
