@@ -35,6 +35,21 @@ function uniformFrom(seed) {
   };
 }
 
+/* The pixels of every image that are not black, one after the other: those of image n from start[n] to start[n + 1]. */
+function inkOf(images, count) {
+  const [start, pixel, value] = [new Int32Array(count + 1), [], []];
+  for (let n = 0; n < count; n++) {
+    for (let i = 0; i < SIZES[0]; i++) {
+      const level = Math.round((images[n * SIZES[0] + i] * LEVELS) / 255);
+      if (level === 0) continue;
+      pixel.push(i);
+      value.push(level / LEVELS);
+    }
+    start[n + 1] = pixel.length;
+  }
+  return { start, pixel: Int16Array.from(pixel), value: Float64Array.from(value) };
+}
+
 /* A gate on each of its inputs, then weights and biases. Row i of a matrix belongs to input i: what one input adds to
    all outputs lies side by side, so that inputs which are zero cost nothing, and a removed unit is a row that leaves. */
 class Layer {
@@ -120,9 +135,10 @@ class Trainer {
   constructor(images, labels, settings) {
     if (images.length !== labels.length * SIZES[0] || labels.length <= TRAINED)
       throw new Error(`${images.length} pixels and ${labels.length} labels; ${SIZES[0]} pixels for each label were expected`);
-    this.levels = Uint8Array.from(images, (byte) => Math.round((byte * LEVELS) / 255));
+    this.ink = inkOf(images, labels.length);
+    this.images = Object.fromEntries(Object.entries(this.ink).map(([name, list]) => [name, list.slice()]));
     this.labels = labels;
-    this.examples = labels.length;
+    this.heldOut = Array.from({ length: labels.length - TRAINED }, (_, n) => TRAINED + n);
     this.sums = SIZES.map((size) => new Float64Array(BATCH * size)); // that arrive at each unit, of every example
     this.deltas = SIZES.map((size) => new Float64Array(BATCH * size)); // ∂L/∂ of them
     this.draws = NAMES.map((_, l) => new Float64Array(BATCH * SIZES[l]));
@@ -153,15 +169,12 @@ class Trainer {
   /* Settings may change at any time; the method and the seed wait for the next reset. */
   set(values) {
     const worths = this.layers.map((layer) => this.worth(layer));
-    const { excludedDigit } = this.settings;
-    const { method, seed } = this.settings;
+    const { method, seed, excludedDigit } = this.settings;
     this.settings = { ...this.settings, ...values, method, seed };
     if (this.settings.excludedDigit !== excludedDigit) this.order = null;
     // A new price, or number of images, is as if it had always been so: what was measured, the worth, stays.
-    this.layers.forEach(({ ofInputs }, l) => {
-      const { logGamma } = this.settings;
-      for (let i = 0; i < worths[l].length; i++) ofInputs.average[i] = (logGamma - worths[l][i]) / this.learned().length;
-    });
+    const [{ logGamma }, N] = [this.settings, this.learned().length];
+    this.layers.forEach(({ ofInputs }, l) => (ofInputs.average = worths[l].map((worth) => (logGamma - worth) / N)));
   }
 
   /* The images that are learned from. */
@@ -174,21 +187,21 @@ class Trainer {
     return this.order;
   }
 
-  /* The pixels of every image that are not black, as lists, those of image n from start[n] to start[n + 1]. */
+  /* Of the images, what the pixels show that are left. */
   readImages() {
-    const { kept } = this.layers[0].ofInputs;
-    const [start, where, value] = [new Int32Array(this.examples + 1), [], []];
-    for (let n = 0; n < this.examples; n++) {
-      for (let i = 0; i < kept.length; i++) {
-        const level = this.levels[n * SIZES[0] + kept[i]];
-        if (level) {
-          where.push(i);
-          value.push(level / LEVELS);
-        }
+    const place = new Int16Array(SIZES[0]).fill(-1);
+    this.layers[0].ofInputs.kept.forEach((pixel, input) => (place[pixel] = input));
+    const [from, to] = [this.ink, this.images];
+    let end = 0;
+    for (let n = 0; n < this.labels.length; n++) {
+      for (let entry = from.start[n]; entry < from.start[n + 1]; entry++) {
+        const input = place[from.pixel[entry]];
+        if (input < 0) continue;
+        to.pixel[end] = input;
+        to.value[end++] = from.value[entry];
       }
-      start[n + 1] = where.length;
+      to.start[n + 1] = end;
     }
-    this.images = { start, where: Int32Array.from(where), value: Float64Array.from(value) };
   }
 
   /* The next 64 images of a random order of all; the last batch of an epoch is short. */
@@ -245,7 +258,7 @@ class Trainer {
         const first = l === 0 ? this.images.start[indices[n]] : 0;
         const last = l === 0 ? this.images.start[indices[n] + 1] : inputs;
         for (let entry = first; entry < last; entry++) {
-          const i = l === 0 ? this.images.where[entry] : entry;
+          const i = l === 0 ? this.images.pixel[entry] : entry;
           const a = l === 0 ? this.images.value[entry] : from[n * inputs + i];
           if (a <= 0) continue; // ReLU
           const v = draw[n * inputs + i];
@@ -356,7 +369,7 @@ class Trainer {
   /* What each unit is worth: E[L | ξ = 0] − E[L | ξ = 1] in nats over all images, a running average. */
   worth({ ofInputs: { average } }) {
     const [{ logGamma }, N] = [this.settings, this.learned().length];
-    return Float32Array.from(average, (slope) => logGamma - N * slope);
+    return average.map((slope) => logGamma - N * slope);
   }
 
   /* Units that are off, have been for a while, and are worth too little to return (chapter "Removing units"). */
@@ -428,15 +441,14 @@ class Trainer {
 
   /* The error on the images held out, in percent, also of each digit; and a point of the history. */
   evaluate() {
-    const heldOut = Array.from({ length: this.examples - TRAINED }, (_, n) => TRAINED + n);
     const [wrong, all] = [new Array(10).fill(0), new Array(10).fill(0)];
-    this.answers(heldOut).forEach((digit, n) => {
-      const label = this.labels[heldOut[n]];
+    this.answers(this.heldOut).forEach((digit, n) => {
+      const label = this.labels[this.heldOut[n]];
       all[label]++;
       if (digit !== label) wrong[label]++;
     });
     this.perDigit = wrong.map((count, digit) => (100 * count) / all[digit]);
-    this.error = (100 * wrong.reduce((sum, count) => sum + count)) / heldOut.length;
+    this.error = (100 * wrong.reduce((sum, count) => sum + count)) / this.heldOut.length;
     this.evaluatedAt = this.steps;
     this.history.step.push(this.steps);
     this.history.error.push(this.error);
@@ -492,7 +504,7 @@ class Trainer {
         kept: Int16Array.from(this.keptUnits(l)),
         ...(halo
           ? {}
-          : { theta: Float32Array.from(layer.ofInputs.theta), worth: this.worth(layer), price: this.settings.logGamma }),
+          : { theta: Float32Array.from(layer.ofInputs.theta), worth: Float32Array.from(this.worth(layer)), price: this.settings.logGamma }),
       })),
       ...(detail && {
         weights: this.layers.map((layer) => ({
@@ -521,13 +533,14 @@ class Trainer {
 function answerMessages(scope) {
   const CHUNK = 12; // milliseconds between two looks at what has been said
   const WINDOW = 500; // milliseconds over which speed is measured
-  let [trainer, running, run, sent] = [null, false, 0, 0];
+  let [trainer, running, run, sent, turn] = [null, false, 0, 0, 0];
   let [since, stepsSince, speed, due] = [0, 0, 0, 0];
   const channel = new MessageChannel();
-  channel.port1.onmessage = () => guarded(train);
+  channel.port1.onmessage = ({ data }) => guarded(() => train(data));
 
-  function train() {
-    if (!running) return;
+  /* `mine` is the turn in which training was begun: if it was paused and begun again since, another goes on. */
+  function train(mine) {
+    if (!running || mine !== turn) return;
     const { pace } = trainer.settings;
     const start = scope.performance.now();
     let now = start;
@@ -541,8 +554,8 @@ function answerMessages(scope) {
       speed = (1000 * stepsSince) / (now - since);
       [since, stepsSince] = [now, 0];
     }
-    if (now < due) scope.setTimeout(() => guarded(train), due - now);
-    else channel.port2.postMessage(null);
+    if (now < due) scope.setTimeout(() => guarded(() => train(mine)), due - now);
+    else channel.port2.postMessage(mine);
   }
 
   const answers = {
@@ -558,7 +571,7 @@ function answerMessages(scope) {
     run() {
       if (running) return;
       [running, since, stepsSince, due] = [true, scope.performance.now(), 0, 0];
-      channel.port2.postMessage(null);
+      channel.port2.postMessage(++turn);
     },
     pause: () => (running = false),
     step({ count }) {
