@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -26,43 +25,29 @@ def speeds(page: Page, method: str, stretches: int = 300, steps: int = 10) -> li
     """Steps a second in each of the ``STATES``.
 
     Args:
-        page: the worker's source is added to it.
+        page: of playwright.
         method: "bernoulli" or "halo".
         stretches: of which the best counts.
         steps: of each.
     """
-    images, labels = self_pruning.digits()
-    page.goto("about:blank")
-    page.add_script_tag(content=self_pruning.WORKER.read_text(encoding="utf-8"))
-    arguments: list[Any] = [
-        (images * (255 // self_pruning.LEVELS)).flatten().tolist(),
-        labels.tolist(),
-        {**self_pruning.DEFAULTS, "method": method, "thetaStep": 1e-9},
-        stretches,
-        steps,
-    ]
-    return page.evaluate(
-        """([images, labels, settings, stretches, steps]) => {
-            const trainer = new Trainer(Uint8Array.from(images), Uint8Array.from(labels), settings);
-            const best = () => {
-                let least = Infinity;
-                for (let stretch = 0; stretch < stretches; stretch++) {
-                    const start = performance.now();
-                    for (let step = 0; step < steps; step++) trainer.step();
-                    least = Math.min(least, performance.now() - start);
-                }
-                return (1000 * steps) / least;
-            };
-            const odd = count => [...Array(count).keys()].filter(unit => unit % 2);
-            const found = [best()];
-            trainer.keep(1, odd(64));
-            trainer.keep(2, odd(32));
-            found.push(best());
-            trainer.keep(0, odd(196));
-            return [...found, best()];
-        }""",
-        arguments,
-    )
+    statements = f"""
+        const best = () => {{
+            let least = Infinity;
+            for (let stretch = 0; stretch < {stretches}; stretch++) {{
+                const start = performance.now();
+                for (let step = 0; step < {steps}; step++) trainer.step();
+                least = Math.min(least, performance.now() - start);
+            }}
+            return 1000 * {steps} / least;
+        }};
+        const odd = count => [...Array(count).keys()].filter(unit => unit % 2);
+        const found = [best()];
+        trainer.keep(1, odd(64));
+        trainer.keep(2, odd(32));
+        found.push(best());
+        trainer.keep(0, odd(196));
+        return [...found, best()];"""
+    return self_pruning.train(page, statements, method=method, thetaStep=1e-9)
 
 
 def main() -> None:

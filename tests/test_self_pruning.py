@@ -440,7 +440,7 @@ def test_the_page_reads_the_images_that_the_extension_writes(
     assert len(extension.picture(images)) < 280_000
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 def test_twenty_seconds_suffice_to_lose_half_of_the_pixels_and_read_well(
     browser: Browser, extension: ModuleType, seed: int
 ) -> None:

@@ -113,6 +113,11 @@ def picture(images: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def text_of(values: Tensor) -> str:
+    """Bytes as base64."""
+    return base64.b64encode(values.numpy().tobytes()).decode()
+
+
 class PruneIt(SphinxDirective):
     """The panel, from ``self_pruning.html``."""
 
@@ -131,7 +136,7 @@ def data() -> dict[str, Any]:
     return {
         "worker": WORKER.read_text(encoding="utf-8"),
         "images": picture(images),
-        "labels": base64.b64encode(labels.numpy().tobytes()).decode(),
+        "labels": text_of(labels),
         "count": len(labels),
         "trained": TRAINED,
         "defaults": DEFAULTS,
@@ -169,30 +174,38 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def train(page: Any, statements: str, **settings: Any) -> Any:
+    """What a function of JavaScript returns that gets a new ``trainer``.
+
+    Args:
+        page: of playwright; the worker's source is added to it.
+        statements: of the function.
+        settings: that differ from ``DEFAULTS``.
+    """
+    images, labels = digits()
+    page.goto("about:blank")
+    page.add_script_tag(content=WORKER.read_text(encoding="utf-8"))
+    bytes_of = "text => Uint8Array.from(atob(text), character => character.charCodeAt(0))"
+    begin = f"const trainer = new Trainer(...data.map({bytes_of}), settings);"
+    return page.evaluate(
+        f"([data, settings]) => {{ {begin} {statements} }}",
+        [[text_of(images * (255 // LEVELS)), text_of(labels)], {**DEFAULTS, **settings}],
+    )
+
+
 def record(page: Any, seed: int = DEFAULTS["seed"]) -> dict[str, Any]:
     """What has come of the network after ``RECORDED_STEPS`` steps, numbers rounded.
 
     Args:
-        page: of playwright; the worker's source is added to it.
+        page: of playwright.
         seed: of all that is drawn.
     """
-    images, labels = digits()
-    page.add_script_tag(content=WORKER.read_text(encoding="utf-8"))
-    return page.evaluate(
-        """([images, labels, settings, steps]) => {
-            const trainer = new Trainer(Uint8Array.from(images), Uint8Array.from(labels), settings);
-            while (trainer.steps < steps) trainer.step();
-            const numbers = (_, value) => ArrayBuffer.isView(value) ? [...value]
-                : Number.isFinite(value) && value % 1 ? Number(value.toPrecision(4)) : value;
-            return JSON.parse(JSON.stringify(trainer.look(), numbers));
-        }""",
-        [
-            (images * (255 // LEVELS)).flatten().tolist(),
-            labels.tolist(),
-            {**DEFAULTS, "seed": seed},
-            RECORDED_STEPS,
-        ],
-    )
+    steps = f"while (trainer.steps < {RECORDED_STEPS}) trainer.step();"
+    found = """
+        const numbers = (_, value) => ArrayBuffer.isView(value) ? [...value]
+            : Number.isFinite(value) && value % 1 ? Number(value.toPrecision(4)) : value;
+        return JSON.parse(JSON.stringify(trainer.look(), numbers));"""
+    return train(page, steps + found, seed=seed)
 
 
 def main() -> None:

@@ -352,7 +352,8 @@ class Trainer {
     for (const { matrices: w, ofInputs, ofOutputs: b } of this.layers) {
       adam(w.weight, w.gradient, w.first, w.second, learningRate, lambda / N, this.steps);
       adam(b.bias, b.gradient, b.first, b.second, learningRate, lambda / N, this.steps);
-      // J is the loss and log γ for every unit that is kept (chapter "Flattening"); its θ takes a projected step.
+      // J is the loss and log γ for every unit that is kept (chapter "A price that does not depend on θ"); θ takes a
+      // projected step against its gradient.
       const { theta, thetaAverage, gradient, average } = ofInputs;
       for (let i = 0; i < theta.length; i++) {
         average[i] += (1 - smoothing) * (gradient[i] + logGamma / N - average[i]);
@@ -372,7 +373,8 @@ class Trainer {
     return average.map((slope) => logGamma - N * slope);
   }
 
-  /* Units that are off, have been for a while, and are worth too little to return (chapter "Removing units"). */
+  /* Units that are off, have been for a while, and are worth too little to return leave (chapter "Removing units from a
+     living network"). */
   removeDead() {
     this.layers.forEach((layer, l) => {
       const { theta, thetaAverage } = layer.ofInputs;
@@ -504,7 +506,11 @@ class Trainer {
         kept: Int16Array.from(this.keptUnits(l)),
         ...(halo
           ? {}
-          : { theta: Float32Array.from(layer.ofInputs.theta), worth: Float32Array.from(this.worth(layer)), price: this.settings.logGamma }),
+          : {
+              theta: Float32Array.from(layer.ofInputs.theta),
+              worth: Float32Array.from(this.worth(layer)),
+              price: this.settings.logGamma,
+            }),
       })),
       ...(detail && {
         weights: this.layers.map((layer) => ({
