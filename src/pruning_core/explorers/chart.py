@@ -124,7 +124,7 @@ class Explorer:
         """PNG in few colours, on white; what to look at stands in its caption."""
         title = {**self.spec["title"], "subtitle": ""}
         changed = {"config": CONFIG | {"background": "white"}, "title": title}
-        full = vl_convert.vegalite_to_png({**self.spec, **changed}, scale=1.2)
+        full = vl_convert.vegalite_to_png({**self.spec, **changed})
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(full)) as image:
             image.convert("RGB").quantize(24, kmeans=3).save(buffer, format="png", optimize=True)
