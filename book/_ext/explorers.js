@@ -42,8 +42,10 @@ function show(explorer) {
 
   const draw = async room => {
     root.view?.finalize();
+    stage.style.width = "";
     root.view = await drawn(spec, values, chart, room);
-    const tell = (_, lines) => { readout.textContent = lines.join(" "); };
+    stage.style.width = `${widthOf(chart)}px`;
+    const tell = (_, lines) => { readout.textContent = together(lines.join(" ")); };
     root.view.addSignalListener("readout", tell);
     tell("readout", root.view.signal("readout"));
     if (explorer.click) clickable(explorer, chart);
@@ -60,7 +62,8 @@ function show(explorer) {
   new ResizeObserver(() => {
     const room = root.clientWidth;
     if (!room || room === width) return;
-    if (!width) root.append(look, ...(question ? [question] : []), ...(controls.children.length ? [controls] : []), readout, stage);
+    const parts = [look, question, controls.children.length && controls, readout, stage];
+    if (!width) root.append(...parts.filter(Boolean));
     width = room;
     drawing = drawing.then(() => draw(room));
   }).observe(root);
@@ -158,8 +161,8 @@ function predicting({ root, predict, own }, stage) {
     for (const [name, value] of Object.entries(sets || {})) own[name].set(value);
   };
   buttons.forEach((button, place) => button.addEventListener("click", () => {
-    const verdict = place === right ? "As you said." : "It is otherwise.";
-    reveal(`You said: “${choices[place]}”. ${verdict} ${answer}`);
+    const verdict = place === right ? "right." : "it turns out otherwise.";
+    reveal(`“${choices[place]}”: ${verdict} ${answer}`);
   }));
   skip.addEventListener("click", () => reveal(answer));
   const row = element("div", { className: "choices" });
@@ -167,8 +170,8 @@ function predicting({ root, predict, own }, stage) {
   box.append(element("p", { textContent: `Predict first: ${question}` }), row, reply);
   root.classList.add("asks");
   if (hides) {
-    cover.style.left = `${100 * hides[0]}%`;
-    cover.style.right = `${100 * (1 - hides[1])}%`;
+    const [left, right, top] = hides;
+    Object.assign(cover.style, { left: `${100 * left}%`, right: `${100 * (1 - right)}%`, top: `${100 * top}%` });
     stage.append(cover);
   }
   return box;
@@ -254,6 +257,11 @@ function checkbox(_, value) {
   const input = element("input", { type: "checkbox", checked: value });
   const write = wanted => { input.checked = wanted; };
   return { input, write, read: () => [input.checked, input.checked ? "shown" : "hidden"] };
+}
+
+// What belongs together stays on one line: a number with its unit, both sides of an equation.
+function together(text) {
+  return text.replace(/ (=|±|×) /g, "\u00a0$1\u00a0").replace(/(\d) (%|nats?\b)/g, "$1\u00a0$2");
 }
 
 function element(name, properties) {

@@ -31,8 +31,8 @@ from pruning_core.studies.tables import runs, setting
 OURS = ("Bernoulli pruning, our runs", "HALO, our runs")
 KINDS = (*OURS, "published", "published, as recalled")
 NAMES = {
-    "pixels": "ours, gates on pixels too",
-    "hidden": "ours, hidden units only",
+    "pixels": "ours, pixels too",
+    "hidden": "ours, hidden only",
     "price": "ours",
     "small": "ours, small",
 }
@@ -147,7 +147,7 @@ def _prediction(curves: pd.DataFrame) -> Prediction | None:
         int(np.searchsorted([1.1, 2], after / before)),
         f"It is {after:.2f} %. The smaller prices of `large` leave weights that look small and are"
         " needed; larger prices have had them removed while the network trained.",
-        (0.1, 0.62),
+        (0.1, 0.5, 0.09),
     )
 
 
@@ -213,8 +213,11 @@ def _curves(archive: Archive, model: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+_IN_WORDS = {"pixels": "gates on pixels too", "hidden": "hidden units only", "small": "small"}
+
+
 def _told(row: dict[str, Any]) -> str:
-    curve = NAMES.get(row["series"], "").removeprefix("ours").removeprefix(", ")
+    curve = _IN_WORDS.get(row["series"], "")
     return (
         f"{row['error']:.2f} % [{row['low']:.2f}, {row['high']:.2f}] at {row['size']:.1f} % of"
         f" the weights{', ' * bool(curve)}{curve}, n = {row['seeds']}."

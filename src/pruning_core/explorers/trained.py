@@ -165,7 +165,7 @@ def _prediction(table: pd.DataFrame, price: float, seed: int) -> Prediction:
         ["in the first third of the training", "in the second third", "only in the last third"],
         third,
         f"After epoch {few} of {last} it is {between[few]:.1f} % of the pixels of this run.",
-        (0.3, 1),
+        (0.32, 1, 0.1),
     )
 
 
