@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -49,6 +50,21 @@ STYLE: Any = {
 def few_colours(image: Image.Image, colours: int) -> Image.Image:
     """The same picture, opaque, in a palette of its own: as PNG a third of the size."""
     return image.convert("RGB").quantize(colours)
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """What the lines of the axes are, below them, in as many columns as find room."""
+    handles, labels = axes.get_legend_handles_labels()
+    room = 13 * figure.get_figwidth()  # letters of ten points
+    columns = max(1, int(room / (7 + max(map(len, labels)))))
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(columns, len(labels)),
+        fontsize=10,
+        frameon=False,
+    )
 
 
 class _FewColours(FigureCanvasAgg):
