@@ -99,7 +99,7 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
                 labels.append(f"{_name(point)}, n = {len(units)}".replace(", ", ",\n", 1))
             axis.set_yticks(range(len(points)), labels, fontsize=10)
             axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
-            axis.set_title(fill(f"{name}, of {total}", 11), fontsize=10)
+            axis.set_title(fill(name, 11) + f",\nof {total}", fontsize=10)
             axis.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         figure.supxlabel("left at the end", fontsize=11)
     return figure
@@ -191,7 +191,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 if len(values):
                     seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
-            axis.set_xlabel(fill(label, 48 // len(panels)), fontsize=10)
+            axis.set_xlabel(fill(label, 36 // len(panels)), fontsize=10)
             axis.xaxis.set_major_locator(MaxNLocator(4 - len(panels) // 2))
             axis.tick_params(labelsize=10)
         counts = Counter(rows["point"])
@@ -268,7 +268,7 @@ def zeros_axis(axes: Axes, shares: Sequence[float]) -> None:
     """
     axes.set_xscale("function", functions=(_of_zeros, _zeros_at))
     axes.set_xticks(list(shares), [f"{share:g}" for share in shares])
-    axes.set_xlabel("zeros among the weights, percent (logarithmic in what is left)")
+    axes.set_xlabel("zeros among the weights, percent\n(logarithmic in what is left)")
 
 
 def beside_zeros(shares: Sequence[float], shift: float) -> np.ndarray:

@@ -40,6 +40,9 @@ _SETTINGS: Any = {
 _MARK = "\ue000"
 """Before every name, until it is the figure's own: several figures share a page."""
 
+_SEEN = 1500
+"""Points of a line; of more, those within 0.4 points of width share their extremes."""
+
 _OUTLINE = ".outlined text{paint-order:stroke;stroke:#ffffff;stroke-width:2.5px}"
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -162,6 +165,12 @@ def _runs(parts: list[_Piece], axis: int) -> list[list[_Piece]]:
 def _name_groups(figure: Figure, pieces: list[_Piece]) -> dict[Text, Any]:
     """Give groups the names that become classes; return the outlines of text, taken away."""
     figure.patch.set_gid("paper-0")
+    for text in figure.findobj(Text):
+        anchor = {"right": "end", "center": "middle"}.get(text.get_horizontalalignment())
+        if "\n" in text.get_text() and anchor and text.get_rotation() == 0:
+            box = text.get_window_extent()
+            place = {"end": box.x1, "middle": (box.x0 + box.x1) / 2}[anchor]
+            text.set_gid(f"lines-{anchor}-{place * 72 / figure.dpi:.2f}")
     for number, piece in enumerate(pieces):
         for index, child in enumerate(piece.children):
             child.set_gid(f"piece{number}-{index}")
@@ -276,6 +285,12 @@ def _tidy(element: ElementTree.Element, ids: dict[str, str]) -> None:
     if found:
         kind = found[1]
         element.set("class", f"piece {kind}" if kind.startswith("piece") else kind)
+    lines = re.fullmatch(r"lines-(\w+)-(.*)", name)
+    if lines:  # whose places are right in one font only
+        for line in element:
+            style = re.sub(";?text-anchor:[^;]*", "", line.get("style", ""))
+            line.set("style", f"{style};text-anchor:{lines[1]}")
+            line.set("x", lines[2])
     if name in ids:
         element.set("id", ids[name])
     else:
@@ -285,7 +300,7 @@ def _tidy(element: ElementTree.Element, ids: dict[str, str]) -> None:
             del element.attrib[key]
         elif key in _ROUNDED:
             value = " ".join(_rounded(value).split())
-            element.set(key, re.sub(r" ?([MLCQz]) ?", r"\1", value) if key == "d" else value)
+            element.set(key, _thinned(re.sub(r" ?([MLCQz]) ?", r"\1", value)))
         elif key == "style":
             element.set(key, ";".join(_declarations(value)))
         elif "#" in value:
@@ -296,6 +311,21 @@ def _rounded(numbers: str) -> str:
     """Without zeros at the end; a long line has points enough to do with one decimal."""
     places = 1 if len(numbers) > 150 else 2
     return _NUMBER.sub(lambda n: f"{float(n[0]):.{places}f}".rstrip("0").rstrip("."), numbers)
+
+
+def _thinned(path: str) -> str:
+    """Of a line from left to right: where it is left with more points than can be seen."""
+    points = re.findall(r"[ML](\S+) ([^MLCQz]+)", path)
+    if len(points) < _SEEN or re.search("[CQz]", path) or path.count("M") > 1:
+        return path
+    places = np.array(points, dtype=float)
+    if (np.diff(places[:, 0]) < 0).any():
+        return path
+    kept: list[int] = []
+    for same in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places[:, 0] // 0.4)) + 1):
+        ends = {same[0], same[places[same, 1].argmin()], same[places[same, 1].argmax()], same[-1]}
+        kept.extend(sorted(ends))
+    return "M" + "L".join(" ".join(points[index]) for index in kept)
 
 
 def _declarations(style: str) -> Iterator[str]:
