@@ -26,7 +26,8 @@ def panels() -> list[Axes]:
     network = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), BernoulliGate(5), nn.Linear(5, 2)).eval()
     before = layers(network)
     compact_(network, {"2": CLOSED}, torch.rand(4, 3))
-    return figures.before_and_after(before, layers(network), CLOSED).axes
+    drawings = figures.before_and_after(before, layers(network), CLOSED).axes
+    return [axis for drawing in drawings for axis in (drawing, *drawing.child_axes)]
 
 
 def links(axis: Axes) -> list[tuple[str, float]]:

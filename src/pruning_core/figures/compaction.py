@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, STYLE, WIDTH, Picture
 
 _LINES = ("-", "--", "-.")
 _COMPUTES, _READS = PALETTE[1], PALETTE[4]
+_BELOW = 0.36  # of the height of a drawing, for the matrices
 
 Layers = tuple[Tensor, Tensor]
 """The weights that compute n hidden units, shape (n, m), and those that read them, (k, n)."""
@@ -41,16 +42,15 @@ def before_and_after(before: Layers, after: Layers, closed: Tensor) -> Figure:
     if hidden != (left, left):
         raise ValueError(f"{left} gates are open, but {hidden} units are left in the two matrices")
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 5.0), layout="constrained")
-        grid = figure.add_gridspec(2, 2, height_ratios=(3, 2))
-        for column, (title, layers, shut) in enumerate(
-            (("before", before, closed), ("after", after, closed[~closed]))
-        ):
-            places = np.flatnonzero(~closed) if column else np.arange(len(closed))
-            axis = figure.add_subplot(grid[0, column])
+        figure = Picture(figsize=(6.0, 4.8), layout="constrained")
+        axes = figure.subplots(1, 2)
+        for axis, title, layers in zip(axes, ("before", "after"), (before, after), strict=True):
+            whole = layers is before
+            shut = closed if whole else closed[~closed]
+            places = np.arange(len(closed)) if whole else np.flatnonzero(~closed)
             axis.set_title(title)
             _draw_network(axis, layers, shut, places, len(closed))
-            _draw_matrices(figure.add_subplot(grid[1, column]), layers, shut, before)
+            _draw_matrices(axis.inset_axes((0, 0, 1, _BELOW)), layers, shut, before)
     return figure
 
 
@@ -66,7 +66,7 @@ def shrinking_matrix(before: Tensor, after: Tensor, rows: Tensor, columns: Tenso
     limit = float(before.abs().max())
     gone = rows.numpy()[:, None] | columns.numpy()[None, :]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.2), layout="constrained")
         heights = [before.shape[0], after.shape[0]]
         axes = figure.subplots(2, height_ratios=heights)
         for axis, matrix in zip(axes, (before, after), strict=True):
@@ -91,7 +91,7 @@ def macs_against_units(percent: Sequence[float], macs: Mapping[str, Sequence[int
     """
     share = np.asarray(percent)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         axis.plot(share, share, color=DENSE, lw=1, ls=":", label="linear")
         axis.plot(share, share**2 / 100, color=DENSE, lw=1, label="quadratic")
@@ -133,7 +133,7 @@ def _draw_network(
         axis.plot(1.35, h, "s", color=KEPT, mfc=face, mew=2, ms=11, zorder=4)
         gate = "ξ = 0" if shut else "ξ = 1"
         axis.annotate(gate, (1.17, h), (0, 9), textcoords="offset points", ha="center")
-    axis.set(xlim=(-0.15, 2.5), ylim=(-0.5, tallest - 0.3))
+    axis.set(xlim=(-0.15, 2.5), ylim=(-0.4 - tallest * _BELOW / (1 - _BELOW), tallest - 0.4))
     axis.axis("off")
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.theory.estimator_quality import Quality
 from pruning_core.theory.one_gate import LogisticGate
 
@@ -29,7 +29,7 @@ def false_equilibria(gate: LogisticGate, log_gamma: float, paths: Mapping[str, T
     """
     theta = torch.linspace(0, 1, 50)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.5), layout="constrained")
+        figure = Picture(figsize=(6.4, 3.5), layout="constrained")
         axes = figure.subplots(1, 2)
         left, right = axes
         colours = dict(zip(paths, (PALETTE[1], PALETTE[0]), strict=False))
@@ -64,7 +64,7 @@ def loss_along_a_gate(values: Tensor, loss: Tensor, slopes: Tensor, looks: Tenso
     t, height, slope = (x.detach().numpy() for x in (values, loss, slopes))
     chord, orange = height[-1] - height[0], PALETTE[1]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 6.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.8), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(5, 3))
         ends = [0.0, 1.0]
         for at in (0, -1):
@@ -86,11 +86,11 @@ def loss_along_a_gate(values: Tensor, loss: Tensor, slopes: Tensor, looks: Tenso
         foot = float(height[0] + slope[0])  # where the tangent at 0 ends
         first = int(looks.min())
         names = (
-            (above, (0.33, height[0] + 0.33 * chord), (6, 4), f"chord: worth {-chord:.0f}"),
-            (above, (0, height[-1] - slope[-1]), (6, -16), f"tangent at 1: worth {-slope[-1]:.0f}"),
-            (above, (0.8, foot), (-150, 4), f"tangent at 0: worth {-slope[0]:.0f}"),
+            (above, (0.36, height[0] + 0.36 * chord), (6, 4), f"chord: worth {-chord:.0f}"),
+            (above, (0, height[-1] - slope[-1]), (5, -16), f"at 1: worth {-slope[-1]:.0f}"),
+            (above, (0.72, foot), (-100, 4), f"at 0: worth {-slope[0]:.0f}"),
             (below, (t[first], slope[first]), (8, -12), "a look at a random t"),
-            (below, (0.99, chord), (-170, -15), "the mean of all the slopes"),
+            (below, (0.98, chord), (-152, -15), "the mean of all the slopes"),
         )
         for axis, place, shift, text in names:
             axis.annotate(text, place, shift, textcoords="offset points")
@@ -109,8 +109,9 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
         found: by name of the estimator.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axis = figure.subplots()
+        most = max(q.bias_alone for q in found.values())
         drawn: list[tuple[float, float]] = []
         for index, (name, q) in enumerate(found.items()):
             bias, reach = q.bias_alone, 2 * q.error
@@ -128,12 +129,14 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
                 capsize=3,
                 clip_on=False,
             )
-            shift = (10, -14 if covers else 7)
-            axis.annotate(name, (bias, q.noise), shift, textcoords="offset points")
+            left = bias > 0.6 * most
+            shift = (-9 if left else 9, -14 if covers else 7)
+            side = "right" if left else "left"
+            axis.annotate(name, (bias, q.noise), shift, textcoords="offset points", ha=side)
         axis.set(xlabel="bias (relative)", ylabel="noise of one draw (relative)", yscale="log")
         axis.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlim(0, 1.45 * max(bias for bias, _ in drawn))
+        axis.set_xlim(0, 1.15 * most)
         axis.margins(y=0.12)
     return figure
 
@@ -150,7 +153,7 @@ def noise_by_gates(gates: Sequence[int], noise: Mapping[str, Sequence[float]]) -
         noise: by estimator, relative to the gradient, for each number of gates.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         for index, (name, values) in enumerate(noise.items()):
             axis.plot(
