@@ -21,7 +21,8 @@ BUNDLE = "explorers.js"
 class VegaLite(MimeRenderPlugin):
     """Renderer of myst-nb: the specification, as data that the page's script finds."""
 
-    mime_priority_overrides = (("*", MIME, 1),)
+    # An EPUB has the picture: its readers run no script.
+    mime_priority_overrides = (("html", MIME, 1), ("singlehtml", MIME, 1))
 
     @staticmethod
     def handle_mime(

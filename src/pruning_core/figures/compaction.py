@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 
 _LINES = ("-", "--", "-.")
 
@@ -26,7 +26,7 @@ def shrinking_matrix(before: Tensor, after: Tensor, rows: Tensor, columns: Tenso
     limit = float(before.abs().max())
     gone = rows.numpy()[:, None] | columns.numpy()[None, :]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.2), layout="constrained")
         heights = [before.shape[0], after.shape[0]]
         axes = figure.subplots(2, height_ratios=heights)
         for axis, matrix in zip(axes, (before, after), strict=True):
@@ -51,7 +51,7 @@ def macs_against_units(percent: Sequence[float], macs: Mapping[str, Sequence[int
     """
     share = np.asarray(percent)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         axis.plot(share, share, color=DENSE, lw=1, ls=":", label="linear")
         axis.plot(share, share**2 / 100, color=DENSE, lw=1, label="quadratic")

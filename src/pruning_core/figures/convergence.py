@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 from pruning_core.theory.dynamics import Bounds, OneUnit
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ def phase_portrait(
         steps: that it is computed in.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.3), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.3), layout="constrained")
         axis = figure.subplots()
         top = 2.2 * unit.bounds.saddle[1]
         _shade(axis, unit.bounds, top)
@@ -62,7 +62,7 @@ def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[flo
         (Bounds(bounds.log_gamma, bounds.kappa, d, bounds.theta_rate), f"{d:g}") for d in decays
     ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.2, 3.2), layout="constrained")
+        figure = Picture(figsize=(6.2, 3.2), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         theta = np.array([0.0, 1.0])
         for axis, cases, title in zip(axes, (left, right), ("log γ", "λ"), strict=True):
@@ -86,7 +86,7 @@ def too_fast(paths: Mapping[float, tuple[Array, Array]], duration: float, price:
         price: of the unit, log γ in nats.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for (rate, path), line in zip(paths.items(), _LINES, strict=False):
             for axis, values in zip(axes, path, strict=True):
@@ -110,7 +110,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         fates: by label, θ of all units at every step, shape (steps + 1, units).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, REMOVED, STYLE, WIDTH, Picture
 from pruning_core.theory.enumeration import differences, expectation
 
 
@@ -29,7 +29,7 @@ def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) ->
     height = expectation(table, theta) + log_gamma * theta.sum(-1)
     downhill = -(differences(table, theta)[..., :2] + log_gamma)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 5.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
         axis = figure.subplots()
         filled = axis.contourf(first, second, height, levels=10, cmap="Blues")
         figure.colorbar(filled, ax=axis, label="J (nats)")
@@ -59,7 +59,7 @@ def paths_to_the_ends(path: Tensor, labels: list[str]) -> Figure:
         labels: what the n units are.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.2), layout="constrained")
         axis = figure.subplots()
         for i, (label, line) in enumerate(zip(labels, path.T.numpy(), strict=True)):
             axis.plot(line, color=PALETTE[i], lw=2, ls=["-", "--", "-.", ":"][i % 4], label=label)
@@ -78,7 +78,7 @@ def lines_and_envelope(off: Tensor, on: Tensor) -> Figure:
     theta = np.linspace(0, 1, 201)
     lines = np.outer(off, 1 - theta) + np.outer(on, theta)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         segments = [[(0.0, float(a)), (1.0, float(b))] for a, b in zip(off, on, strict=True)]
         axis.add_collection(LineCollection(segments, colors=["#b5b5b5"], linewidths=0.8))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.theory.estimator_quality import Quality
 from pruning_core.theory.one_gate import LogisticGate
 
@@ -28,7 +28,7 @@ def false_equilibria(gate: LogisticGate, log_gamma: float, paths: Mapping[str, T
     """
     theta = torch.linspace(0, 1, 50)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.5), layout="constrained")
+        figure = Picture(figsize=(6.4, 3.5), layout="constrained")
         axes = figure.subplots(1, 2)
         left, right = axes
         colours = dict(zip(paths, (PALETTE[1], PALETTE[0]), strict=False))
@@ -60,7 +60,7 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
         found: by name of the estimator.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         for index, (name, q) in enumerate(found.items()):
             bias, reach = q.bias_alone, 2 * q.error
@@ -91,7 +91,7 @@ def noise_by_gates(gates: Sequence[int], noise: Mapping[str, Sequence[float]]) -
         noise: by estimator, relative to the gradient, for each number of gates.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         for index, (name, values) in enumerate(noise.items()):
             axis.plot(

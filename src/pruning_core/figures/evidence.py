@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 
 
 def gated_weight(pis: Sequence[float], precision: float) -> Figure:
@@ -24,7 +24,7 @@ def gated_weight(pis: Sequence[float], precision: float) -> Figure:
     values = torch.linspace(-reach, reach, 602, dtype=torch.float64)  # none of them is 0
     normal = torch.special.ndtr(values * precision**0.5)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for pi, colour, dash in zip(pis, PALETTE, ("-", "--", "-.", ":"), strict=False):
             below = pi * normal + (1 - pi) * (values > 0)
@@ -43,7 +43,7 @@ def bound_against_evidence(bounds: Mapping[str, Tensor], theta: Tensor) -> Figur
         theta: the probability that moves, shape (k,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         axis.axhline(0, color=DENSE, lw=1.5)
         axis.text(0.02, 0.02, "log evidence", color=DENSE, va="bottom")

@@ -17,7 +17,7 @@ from pruning_core.figures.results import (
     seeds_and_interval,
     zeros_axis,
 )
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, Picture
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.published import OURS, undominated
 
@@ -35,7 +35,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         curves: by label, up to five, the rows of a point, with the columns ``error_at_…``.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
         zeros_axis(axis, ZEROS_PERCENT)
         names = [f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]
@@ -51,7 +51,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         every = pd.concat([rows[names].dropna() for rows in curves.values()])
         plain_log(axis, "y", every.to_numpy())
         axis.set_ylabel("test error, percent")
-        axis.legend(loc="upper left", fontsize=9)
+        axis.legend(loc="upper left", fontsize=10)
     return figure
 
 
@@ -65,7 +65,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         xlabel: what they are.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.5 * len(found) + 1.1), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("symlog", linthresh=1, linscale=1.6)
         limit = max([2.0, *(1.6 * float(values.abs().max()) for values in found.values())])
@@ -74,7 +74,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
             seeds_and_interval(axis, values.to_numpy(), row)
         axis.axvline(0, color="black", lw=1)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
-        axis.set_yticks(range(len(found)), labels, fontsize=9)
+        axis.set_yticks(range(len(found)), labels, fontsize=10)
         ticks = [tick for tick in (-10, -1, -0.5, 0, 0.5, 1, 10) if abs(tick) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
@@ -112,7 +112,7 @@ def field_of_results(
     top = 1.15 * theirs["error_percent"].max()
     near = ours.loc[ours["error"] < top]
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axis = figure.subplots()
         plain_log(axis, "x", np.array([*theirs["size"], *near["size"]]), room=2)
         plain_log(axis, "y", np.array([*theirs["error_percent"], *near["low"]]))
@@ -139,7 +139,7 @@ def field_of_results(
                 axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=width)
             if len(rows):
                 axis.plot([], [], "s", mec=DENSE, mfc=fill, ms=6, label=name)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=10)
         in_order = theirs.sort_values(["first", "size"], ascending=False)
         named = in_order.drop_duplicates("method")["method"]
         _label(figure, axis, in_order, named, near)
@@ -177,7 +177,7 @@ def _label(
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
                 va="center",
-                fontsize=8.5,
+                fontsize=10,
                 color="#222222" if row["first"] else "#555555",
                 fontweight="bold" if row["first"] else "normal",
             )
@@ -197,7 +197,7 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         rows: by label, the published error in percent, whether it is confirmed, and our errors.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.42 * len(rows) + 1.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.42 * len(rows) + 1.4), layout="constrained")
         axis = figure.subplots()
         shown = [error for error, _, _ in rows.values()]
         shown += [error for _, _, ours in rows.values() for error in ours]
@@ -206,10 +206,10 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
             seeds_and_interval(axis, ours.to_numpy(), row)
             axis.plot(error, row, "s", mec=DENSE, mfc=DENSE if confirmed else "white", ms=8)
         labels = [f"{label}, n = {len(ours)}" for label, (_, _, ours) in rows.items()]
-        axis.set_yticks(range(len(rows)), labels, fontsize=9)
+        axis.set_yticks(range(len(rows)), labels, fontsize=10)
         axis.set(xlabel="test error, percent", ylim=(len(rows) - 0.5, -0.5))
         for fill, name in ((DENSE, "published"), ("white", "recalled")):
             axis.plot([], [], "s", mec=DENSE, mfc=fill, label=name)
         axis.plot([], [], "o-", color=PALETTE[0], label="ours")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=9)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=10)
     return figure

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import PALETTE, STYLE
+from pruning_core.figures.style import PALETTE, STYLE, WIDTH, Picture
 from pruning_core.hyperprior import Fixed, HyperPrior, resting_theta
 
 _COLOURS = [PALETTE[0], PALETTE[1], PALETTE[2]]
@@ -24,7 +24,7 @@ def densities(priors: Mapping[str, HyperPrior]) -> Figure:
     """
     pi = torch.linspace(0, 0.999, 1_000, dtype=torch.float64)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for (label, prior), colour, dash in zip(priors.items(), _COLOURS, _DASHES, strict=False):
             if isinstance(prior, Fixed):
@@ -46,7 +46,7 @@ def costs(priors: Mapping[str, HyperPrior]) -> Figure:
     """
     theta = torch.linspace(0, 1, 1_001, dtype=torch.float64)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         for (label, prior), colour, dash in zip(priors.items(), _COLOURS, _DASHES, strict=False):
             axis.plot(theta, prior.cost(theta), color=colour, ls=dash, lw=2, label=label)
@@ -63,7 +63,7 @@ def resting_places(priors: Mapping[str, HyperPrior], worth: Tensor) -> Figure:
         worth: in nats, increasing, shape (k,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         axis.axhspan(0.02, 0.98, color="#f3f3f3", zorder=0)
         axis.text(float(worth[0]) + 0.1, 0.9, "undecided", color="#555555", va="top")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import LOOKS, PALETTE, STYLE, Picture
+from pruning_core.figures.style import LOOKS, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
@@ -49,7 +49,7 @@ def error_against_size(
         series: by the first word of a point's name, what its series is called.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
         for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
             own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
@@ -65,7 +65,7 @@ def error_against_size(
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
                 setting = _name(str(point).removeprefix(word).strip() or point)
                 text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
-                style = {"fontsize": 9, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
+                style = {"fontsize": 10, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
                 axis.annotate(text, (x, error), (7, 7), textcoords="offset points", **style)
             least, most = min(seeds.values()), max(seeds.values())
             n = f"{most}" if least == most else f"{least} to {most}"
@@ -96,7 +96,7 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
                 axis.barh(row, units.mean(), color=PALETTE[0], alpha=0.35, height=0.6)
                 axis.plot(units, np.full(len(units), row), "|", color="black", ms=9, mew=0.7)
                 labels.append(f"{_name(point)}, n = {len(units)}")
-            axis.set_yticks(range(len(points)), labels, fontsize=9)
+            axis.set_yticks(range(len(points)), labels, fontsize=10)
             axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
             axis.set_title(f"{name},\nof {total}", fontsize=10)
             axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -114,7 +114,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         panels: by column, the panel's title.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.6 + 2.3 * len(panels)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.6 + 2.3 * len(panels)), layout="constrained")
         axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             known = epochs.dropna(subset=[column])
@@ -132,7 +132,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
                 axis.yaxis.set_major_formatter(ScalarFormatter())
                 axis.set_ylim(bottom=0)
         lines = axes[0].get_lines()
-        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=9)
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=10)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -148,7 +148,7 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     noted = [json.loads(theta) for theta in run.sort_values("epoch")["theta"]]
     noted = [theta for theta in noted if theta]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.75 * len(titles)), layout="constrained")
         axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
         norm, shades = LogNorm(1, 1000), ListedColormap(mpl.colormaps["Blues"](_SHADES))
         for axis, (gate, title) in zip(axes, titles.items(), strict=True):
@@ -193,7 +193,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
             axis.xaxis.set_major_locator(MaxNLocator(3))
         counts = Counter(rows["point"])
         labels = [f"{point}, n = {counts[point]}" for point in points]
-        axes[0].set_yticks(range(len(points)), labels, fontsize=9)
+        axes[0].set_yticks(range(len(points)), labels, fontsize=10)
     return figure
 
 
@@ -237,7 +237,7 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=10)
         for axis in axes[:, 0]:
             axis.set_ylabel("weights, thousands")
     return figure

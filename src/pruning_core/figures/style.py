@@ -1,6 +1,8 @@
 """One style, one colour-blind-safe palette, readable on a phone.
 
-A figure is made within ``with mpl.rc_context(STYLE):``, 6 inches wide to fill the column of text.
+A figure is a :class:`Picture`, made within ``with mpl.rc_context(STYLE):``. A panel is at most
+``WIDTH`` inches wide, so that its text is 11 pixels high on a phone of 390; panels beside each
+other may share 6 inches, for a page sets them below each other where it is narrow.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pruning_core.figures import svg
+
 PALETTE = sns.color_palette("colorblind")
 KEPT, REMOVED, DENSE = PALETTE[0], "#c8875b", "#555555"
 LOOKS = (
@@ -23,6 +27,9 @@ LOOKS = (
     (DENSE, "v", (0, (5, 1))),
 )
 """Colour, marker and dashes of up to five lines."""
+
+WIDTH = 4.3
+"""Inches, of a panel with no other beside it."""
 
 STYLE: Any = {
     "figure.dpi": 85,
@@ -49,13 +56,16 @@ class _FewColours(FigureCanvasAgg):
 
     def print_png(self, filename_or_obj: Any, **options: Any) -> None:
         self.draw()
-        image = few_colours(Image.fromarray(np.asarray(self.buffer_rgba())), 96)
+        image = few_colours(Image.fromarray(np.asarray(self.buffer_rgba())), 32)
         image.save(filename_or_obj, format="png", optimize=True)
 
 
 class Picture(Figure):
-    """A figure that is kept small, wherever it is shown or saved."""
+    """A figure that a notebook keeps as SVG, and as a small PNG for where SVG is not trusted."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         _FewColours(self)
+
+    def _repr_svg_(self) -> str:
+        return svg.draw(self)

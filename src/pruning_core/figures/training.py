@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, KEPT, REMOVED, STYLE, WIDTH, Picture
 
 
 def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) -> Figure:
@@ -24,7 +24,7 @@ def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) ->
         titles: by name of the gate, what its units are.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.8 * len(history)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.8 * len(history)), layout="constrained")
         axes = figure.subplots(len(history), sharex=True, squeeze=False)[:, 0]
         for axis, (name, theta) in zip(axes, history.items(), strict=True):
             lines = theta.numpy().T
@@ -54,7 +54,7 @@ def surviving_pixels(kept: Tensor, images: Tensor) -> Figure:
     """
     mask = kept.reshape(28, 28).numpy()
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.subplots(1, 2)
         mean = images.mean((0, 1)).numpy()
         axes[0].imshow(mean, cmap="Greys")
@@ -82,7 +82,7 @@ def confusion(predicted: Tensor, labels: Tensor) -> Figure:
     np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
     diagonal = np.eye(classes, dtype=bool)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axis = figure.subplots()
         sns.heatmap(
             counts,
@@ -93,7 +93,7 @@ def confusion(predicted: Tensor, labels: Tensor) -> Figure:
             cbar=False,
             square=True,
             linewidths=0.5,
-            annot_kws={"size": 9},
+            annot_kws={"size": 10},
             ax=axis,
         )
         axis.set(xlabel="taken for", ylabel="digit")
@@ -107,7 +107,7 @@ def confused_digits(images: Tensor, labels: Tensor, predicted: Tensor, count: in
     columns = 4
     rows = -(-len(wrong) // columns)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(5.6, 1.6 * rows), layout="constrained")
+        figure = Picture(figsize=(5.6, 1.6 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -128,7 +128,7 @@ def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         runs: by label, the trajectory of a run, as in its summary.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for (label, trajectory), colour in zip(runs.items(), (DENSE, KEPT), strict=False):
             epochs = [record["epoch"] for record in trajectory]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pruning_core.figures.results import plain_log
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, Picture
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 
 _TITLES = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
 
@@ -27,7 +27,7 @@ def cost_by_epoch(shares: pd.DataFrame) -> Figure:
         "saved": "saved so far, % of as many dense epochs",
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 5.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.2), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             groups = shares.groupby("point", sort=False)
@@ -52,7 +52,7 @@ def rectangle(costs: np.ndarray, departure: float) -> Figure:
     share = 100 * costs / costs[0]
     epochs = len(costs) - 1
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.2), layout="constrained")
         axis = figure.subplots()
         axis.stairs(share[:-1], np.arange(epochs + 1), fill=True, color=PALETTE[0], alpha=0.3)
         axis.stairs(share[:-1], np.arange(epochs + 1), color=PALETTE[0], lw=2, label="the run")
@@ -85,7 +85,7 @@ def seconds_against_cost(shares: pd.DataFrame) -> Figure:
     first = shares.groupby(["point", "seed"])["seconds"].transform("first")
     shares = shares.assign(relative=100 * shares["seconds"] / first)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         groups = shares.groupby("point", sort=False)
         for (point, runs), colour, mark in zip(groups, PALETTE, "os^D", strict=False):
@@ -116,7 +116,7 @@ def work_to_error(networks: pd.DataFrame, recommended: Mapping[str, float]) -> F
         recommended: by model in the order of the panels, the price.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 2.9 * len(recommended)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 2.9 * len(recommended)), layout="constrained")
         axes = figure.subplots(len(recommended), squeeze=False)[:, 0]
         for axis, (model, price) in zip(axes, recommended.items(), strict=True):
             own = networks.loc[networks["model"] == model].sort_values("work")
@@ -132,7 +132,7 @@ def work_to_error(networks: pd.DataFrame, recommended: Mapping[str, float]) -> F
             for row in own.to_dict("records"):
                 is_dense = row["method"] == "dense"
                 text = f"{row['epochs']}" if is_dense else f"{row['price']:g}"
-                style = {"fontsize": 8.5, "color": DENSE if is_dense else PALETTE[0]}
+                style = {"fontsize": 10, "color": DENSE if is_dense else PALETTE[0]}
                 style |= {"ha": "center", "va": "top" if is_dense else "bottom"}
                 place = (row["work"], row["low" if is_dense else "high"])
                 shift = (0, -4 if is_dense else 4)
@@ -146,7 +146,7 @@ def work_to_error(networks: pd.DataFrame, recommended: Mapping[str, float]) -> F
             ("pruned at other prices, in nats", "o", PALETTE[0], "white"),
         ):
             axes[0].plot([], [], mark, color=colour, mfc=fill, label=name)
-        axes[0].legend(fontsize=9)
+        axes[0].legend(fontsize=10)
     return figure
 
 
