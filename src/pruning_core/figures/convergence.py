@@ -62,7 +62,7 @@ def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[flo
         (Bounds(bounds.log_gamma, bounds.kappa, d, bounds.theta_rate), f"{d:g}") for d in decays
     ]
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.2, 3.2), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.2), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         theta = np.array([0.0, 1.0])
         for axis, cases, title in zip(axes, (left, right), ("log γ", "λ"), strict=True):
@@ -70,9 +70,10 @@ def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[flo
                 colour = PALETTE[_LINES.index(line)]
                 axis.plot(theta, _edge(case, theta), color=colour, ls=line, lw=2, label=label)
                 axis.plot(*case.saddle, "s", color=colour, ms=6)
-            axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ")
+            axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ", ylabel="‖w‖")
+            axis.tick_params(labelleft=True)
             axis.legend(title=title)
-        axes[0].set(title=f"λ = {bounds.decay:g}", ylabel="‖w‖")
+        axes[0].set(title=f"λ = {bounds.decay:g}")
         axes[1].set(title=f"log γ = {bounds.log_gamma:g}")
     return figure
 

@@ -28,7 +28,7 @@ def false_equilibria(gate: LogisticGate, log_gamma: float, paths: Mapping[str, T
     """
     theta = torch.linspace(0, 1, 50)
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.4, 3.5), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.5), layout="constrained")
         axes = figure.subplots(1, 2)
         left, right = axes
         colours = dict(zip(paths, (PALETTE[1], PALETTE[0]), strict=False))

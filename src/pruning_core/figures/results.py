@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -86,7 +87,7 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
     """
     points = list(dict.fromkeys(rows["point"]))
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.3 + 0.34 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
         for axis, (name, (place, total)) in zip(axes, layers.items(), strict=True):
             labels = []
@@ -177,7 +178,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
         points: one a row of the figure; a point without a run keeps an empty row.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 1.2 + 0.3 * len(points)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.2 + 0.3 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
             found = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
@@ -189,8 +190,9 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 if len(values):
                     seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
-            axis.set_xlabel(label, fontsize=10)
-            axis.xaxis.set_major_locator(MaxNLocator(3))
+            axis.set_xlabel(fill(label, 48 // len(panels)), fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(4 - len(panels) // 2))
+            axis.tick_params(labelsize=10)
         counts = Counter(rows["point"])
         labels = [f"{point}, n = {counts[point]}" for point in points]
         axes[0].set_yticks(range(len(points)), labels, fontsize=10)
@@ -233,13 +235,12 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
             for (label, epochs), (colour, _, dash) in zip(group.items(), LOOKS, strict=False):
                 weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
                 axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
-            axis.set(title=title, yscale="log", xlabel="epoch")
+            axis.set(title=title, yscale="log", xlabel="epoch", ylabel="weights, thousands")
+            axis.tick_params(labelleft=True, labelbottom=True)
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
             axis.legend(fontsize=10)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("weights, thousands")
     return figure
 
 

@@ -111,8 +111,7 @@ def _together(parts: list[_Piece]) -> list[_Piece]:
     def belong(one: Artist, other: Artist) -> bool:
         if not (isinstance(one, Axes) and isinstance(other, Axes)):
             return False
-        scale = getattr(one, "_colorbar", None)
-        if scale is not None and (scale.mappable.axes is other or other in _parents(one)):
+        if other in getattr(one, "_colorbar_info", {}).get("parents", ()):
             return True
         for shared, axis in (
             (one.get_shared_x_axes(), one.xaxis),
@@ -140,10 +139,6 @@ def _together(parts: list[_Piece]) -> list[_Piece]:
         _Piece([c for part in group for c in part.children], Bbox.union([p.box for p in group]))
         for group in groups
     ]
-
-
-def _parents(scale: Axes) -> list[Axes]:
-    return list(getattr(scale, "_colorbar_info", {}).get("parents", []))
 
 
 def _has_labels(axis: Axis) -> bool:
