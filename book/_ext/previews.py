@@ -83,7 +83,9 @@ def excerpt(target: Tag) -> str:
         shown = BeautifulSoup(str(target), "html.parser")
     for file in shown.select("a.download-figure[href]"):  # in place of a drawing in the page
         drawing, *more = shown.select("svg")
-        drawing.replace_with(shown.new_tag("img", src=file["href"], alt=drawing["aria-label"]))
+        drawing.replace_with(
+            shown.new_tag("img", src=str(file["href"]), alt=str(drawing["aria-label"]))
+        )
         for panel in more:
             panel.decompose()
     for element in shown.select(LEFT_OUT):

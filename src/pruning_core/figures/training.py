@@ -61,7 +61,7 @@ def surviving_pixels(kept: Tensor, images: Tensor) -> Figure:
     """
     mask = kept.reshape(28, 28).numpy()
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(6.4, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.3), layout="constrained")
         axes = figure.subplots(1, 2)
         mean = images.mean((0, 1)).numpy()
         axes[0].imshow(mean, cmap="Greys")
