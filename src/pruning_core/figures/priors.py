@@ -88,10 +88,10 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
         rules: by name, the estimates; shape (k,).
         values: z; shape (k,).
     """
-    columns = 3
+    columns = 2
     rows = -(-len(rules) // columns)
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.4, 2.3 * rows), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis, (name, rule) in zip(axes.flat, rules.items(), strict=True):
             jumps = (rule.diff().abs() > 0.3).nonzero().flatten() + 1
@@ -100,8 +100,10 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
             axis.plot(values, values, color=DENSE, lw=1, ls=":")
             axis.plot(places, drawn, color=KEPT, lw=2)
             axis.set(title=name, xlim=(float(values[0]), float(values[-1])))
-            axis.set(xlabel="data alone, z", ylabel="estimate")
-            axis.tick_params(labelleft=True, labelbottom=True)
+        for axis in axes[-1]:
+            axis.set_xlabel("data alone, z")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("estimate")
     return figure
 
 
