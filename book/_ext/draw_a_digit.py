@@ -65,11 +65,13 @@ class Page(SphinxDirective):
         )
         first = digits().turning if self.name == "first-screen" else 0
         text = template.render(STILLS[self.name](first), first=first, readers=readers())
-        before, _, after = text.partition(MARK)
-        content = nodes.container(classes=["digit-content"])
-        self.state.nested_parse(self.content, self.content_offset, content)
-        pieces = [nodes.raw("", piece, format="html") for piece in (before, after) if piece]
-        return [pieces[0], content, *pieces[1:]] if after else pieces
+        before, mark, after = text.partition(MARK)
+        found: list[nodes.Node] = [nodes.raw("", before, format="html")]
+        if mark:
+            content = nodes.container(classes=["digit-content"])
+            self.state.nested_parse(self.content, self.content_offset, content)
+            found += [content, nodes.raw("", after, format="html")]
+        return found
 
 
 def two_networks(first: int) -> dict[str, Any]:
