@@ -65,7 +65,7 @@ def test_it_ends_with_three_questions_and_graded_exercises(path: Path) -> None:
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     _, _, end = text.partition("\n## Check yourself\n")
     questions, _, exercises = end.partition("\n## Exercises\n")
-    assert len(re.findall(r"^```\{question\} \S", questions, flags=re.M)) == 3
+    assert len(re.findall(r"^(?:```|~~~)\{question\} \S", questions, flags=re.M)) == 3
     titles = re.findall(r"^```\{exercise-start\}(.*)", exercises, flags=re.M)
     assert titles
     for title in titles:

@@ -81,13 +81,10 @@ def excerpt(target: Tag) -> str:
         shown = BeautifulSoup(f"<dl>{target}{meaning}</dl>", "html.parser")
     else:
         shown = BeautifulSoup(str(target), "html.parser")
-    for file in shown.select("a.download-figure[href]"):  # in place of a drawing in the page
-        drawing, *more = shown.select("svg")
-        drawing.replace_with(
-            shown.new_tag("img", src=str(file["href"]), alt=str(drawing["aria-label"]))
-        )
-        for panel in more:
-            panel.decompose()
+    for file in shown.select("a.download-figure[href]"):  # in place of the drawing in the page
+        for drawing in shown.select(".drawing"):
+            alternative = str(drawing["aria-label"])
+            drawing.replace_with(shown.new_tag("img", src=str(file["href"]), alt=alternative))
     for element in shown.select(LEFT_OUT):
         element.decompose()
     for element in shown.select("[id]"):
