@@ -84,9 +84,8 @@
       say(message);
     }
 
-    const lookSoon = () => {
-      wanted = true;
-    };
+    const lookSoon = () => (wanted = true);
+    Object.assign(page, { lookSoon, placeOf: ({ layer, unit }) => plan.points[view.layers[layer].name][unit] });
 
     /* While one answer is drawn the worker prepares the next. */
     function frame(time) {
@@ -318,7 +317,8 @@
       page.collapsed = name;
       const layer = view.layers.find((one) => one.name === name);
       const best = told(Math.max(...layer.worth));
-      const text = `At step ${grouped(page.look.step)} the whole of ${LAYERS[name]} had fallen: at a price of ${told(layer.price)} nats, the best that is left of it is worth ${best}.`;
+      const what = name === "pixels" ? "all pixels" : `all of ${LAYERS[name]}`;
+      const text = `By step ${grouped(page.look.step)} ${what} had fallen: the price is ${told(layer.price)} nats, and the best that was left is worth ${best}.`;
       find(".prune-collapse").textContent = `${text} One is kept, or there would be no network.`;
       find(".prune-collapse").hidden = false;
       win("layer", text);
