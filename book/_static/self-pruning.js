@@ -61,7 +61,11 @@
     let wanted = false; // another look, though nothing runs
     let lastAsked = 0;
     let lastDescribed = 0;
+    let drawn = -1; // points of the charts over time, as last drawn
 
+    const put = (place, text) => {
+      if (place.textContent !== text) place.textContent = text;
+    };
     const post = (type, more = {}) => page.worker.postMessage({ type, ...more });
     const say = (text) => (find(".prune-live").textContent = text);
 
@@ -169,26 +173,29 @@
       plan = network(find(".prune-network"), view) ?? plan;
       if (look.method === "bernoulli") chart = worth(find(".prune-worth"), view);
       else coefficients(find(".prune-worth"), { ...view, ...settings });
-      const last = history.step.at(-1) ?? 0;
-      const upTo = [2000, 5000, 10000, 20000, 50000, 100000].find((step) => last <= step) ?? 2 * last;
-      const percent = [1, 2, 5, 10, 20, 50, 100];
-      const share = (values, total) => values.map((value) => (100 * value) / total);
-      overTime(find(".prune-error"), {
-        steps: history.step, lines: [[history.error, "line"]], goal: 10, ticks: [2, 5, 10, 20, 50, 100], upTo,
-      });
-      overTime(find(".prune-size"), {
-        steps: history.step,
-        lines: [[share(history.weightsLeft, look.weightsTotal), "line"]],
-        goal: 5, ticks: percent, upTo,
-      });
+      drawTime(look);
       numbers(look);
-      find(".prune-sentence").textContent = sentence();
+      put(find(".prune-sentence"), sentence());
       placeRing();
       if (view.now - lastDescribed > 1000 || !look.running) describe(look);
     }
 
+    /* Error and size over time, when there is something new in them. */
+    function drawTime(look) {
+      const count = history.step.length;
+      if (count === drawn) return;
+      drawn = count;
+      const last = history.step.at(-1) ?? 0;
+      const upTo = [2000, 5000, 10000, 20000, 50000, 100000].find((step) => last <= step) ?? 2 * last;
+      const share = history.weightsLeft.map((weights) => (100 * weights) / look.weightsTotal);
+      const percent = [1, 2, 5, 10, 20, 50, 100];
+      const shared = { steps: history.step, upTo };
+      overTime(find(".prune-error"), { ...shared, lines: [[history.error, "line"]], goal: 10, ticks: percent.slice(1) });
+      overTime(find(".prune-size"), { ...shared, lines: [[share, "line"]], goal: 5, ticks: percent });
+    }
+
     function numbers(look) {
-      const show = (name, text) => (find(`[data-number=${name}]`).textContent = text);
+      const show = (name, text) => put(find(`[data-number=${name}]`), text);
       show("error", `${look.error.toFixed(1)} %`);
       show("weights", `${((100 * look.weightsLeft) / look.weightsTotal).toFixed(1)} %`);
       show("network", [...view.layers.map((layer) => layer.kept.length), 10].join("-"));
@@ -287,7 +294,7 @@
     function again() {
       for (const values of Object.values(history)) values.length = 0;
       Object.assign(view, { layers: null, weights: null, lambdas: null, chosen: null, lastLeft: -1e9 });
-      page.collapsed = null;
+      [page.collapsed, drawn] = [null, -1];
       find(".prune-collapse").hidden = true;
       const { running } = page.look ?? {};
       runs += 1;
@@ -524,7 +531,7 @@
       say(`Challenge done. ${text}`);
     }
 
-    const standing = (name, text) => (document.querySelector(`[data-challenge=${name}] .prune-standing`).textContent = text);
+    const standing = (name, text) => put(find(`[data-challenge=${name}] .prune-standing`), text);
     const percent = (value) => `${value.toFixed(value < 10 ? 1 : 0)} %`;
 
     function challenges(look) {
@@ -573,8 +580,12 @@
     post("init", { images, labels: bytesOf(selfPruning.labels), settings });
     lookSoon();
     requestAnimationFrame(frame);
-    new ResizeObserver(draw).observe(root);
-    new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    const redraw = () => {
+      drawn = -1;
+      draw();
+    };
+    new ResizeObserver(redraw).observe(root);
+    new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     return page;
   }
 
