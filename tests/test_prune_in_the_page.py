@@ -106,6 +106,10 @@ def choose(page: Page, method: str) -> None:
     page.wait_for_function("method => pruneIt.look.method === method", arg=method)
 
 
+def attribute(part: Locator, name: str) -> str:
+    return part.get_attribute(name) or ""
+
+
 def sentence(page: Page) -> str:
     return page.locator(".prune-sentence").inner_text()
 
@@ -213,7 +217,7 @@ def test_the_price_follows_at_once_while_it_trains(page: Page) -> None:
     turn(page, "logGamma", 100)
     page.wait_for_function("Math.abs(pruneIt.look.layers[0].price - 100) < 1")
     assert look(page)["running"]
-    assert "100 nats" in page.locator("#prune-logGamma").get_attribute("aria-valuetext")
+    assert "100 nats" in attribute(page.locator("#prune-logGamma"), "aria-valuetext")
 
 
 def test_only_the_sliders_of_the_method_are_there(page: Page) -> None:
@@ -227,7 +231,7 @@ def test_only_the_sliders_of_the_method_are_there(page: Page) -> None:
     assert there() == ["prune-xi", "prune-psi", "prune-seed"]
     steps(page, 30)
     assert "exactly zero" in sentence(page)
-    assert "λ of each weight" in page.locator("canvas.prune-worth").get_attribute("aria-label")
+    assert "λ of each weight" in attribute(page.locator("canvas.prune-worth"), "aria-label")
     choose(page, "bernoulli")
     assert there() == bernoulli
 
@@ -285,16 +289,13 @@ def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> Non
     page.keyboard.press("Enter")
     page.wait_for_function("!pruneIt.look.running")
     reached = []
-    for _ in range(12):
+    name = "({id, className, name, tagName}) => id || className || name || tagName"
+    for _ in range(11):
         page.keyboard.press("Tab")
-        reached.append(
-            page.evaluate("document.activeElement.id || document.activeElement.className")
-        )
+        reached.append(page.evaluate(f"({name})(document.activeElement)"))
     assert reached == [
-        *("prune-step", "prune-again", page.evaluate("document.activeElement.id") and reached[2]),
-        *("prune-units", "prune-logGamma", reached[5]),
+        *("prune-step", "prune-again", "prune-method", "prune-units", "prune-logGamma", "SUMMARY"),
         *("prune-lambda", "prune-thetaStep", "prune-f", "prune-seed", "prune-leave-out"),
-        reached[11],
     ]
     page.locator(".prune-units").focus()
     option = page.locator("#prune-unit")
@@ -320,12 +321,12 @@ def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> Non
 def test_the_pictures_are_told_in_words_that_keep_up(page: Page) -> None:
     steps(page, 120)
     state = look(page)
-    board = page.locator("canvas.prune-network").get_attribute("aria-label")
+    board = attribute(page.locator("canvas.prune-network"), "aria-label")
     assert board.startswith("The network after 120 steps: 196 of 196 pixels, 64 of 64 units")
-    error = page.locator("canvas.prune-error").get_attribute("aria-label")
+    error = attribute(page.locator("canvas.prune-error"), "aria-label")
     assert f"{state['error']:.1f} percent" in error
     below = sum(worth < state["price"] for worth in state["worth"][0])
-    worth = page.locator("canvas.prune-worth").get_attribute("aria-label")
+    worth = attribute(page.locator("canvas.prune-worth"), "aria-label")
     assert f"{below} of 196 pixels" in worth
 
 
@@ -358,19 +359,21 @@ def won(page: Page, name: str) -> bool:
     return page.locator(f"[data-challenge={name}].prune-won").count() == 1
 
 
+def until(page: Page, challenge: str, hundreds: int) -> dict[str, Any]:
+    """What the page shows when the challenge is done, within so many hundred steps."""
+    for _ in range(hundreds):
+        state = steps(page, 100)
+        if won(page, challenge):
+            return state
+    pytest.fail(f"not done: {look(page)}")
+
+
 @pytest.mark.slow
 def test_a_digit_that_is_left_out_is_forgotten_and_stays_in_the_record(page: Page) -> None:
     steps(page, 1_000)
     assert not won(page, "digit")
     page.get_by_label("Leave out").select_option("5")
-    for _ in range(12):
-        if won(page, "digit"):
-            break
-        state = steps(page, 100)
-    else:
-        pytest.fail(f"after {state['step']} steps: {state['perDigit']}")
-    state = look(page)
-    assert state["perDigit"][5] > 90
+    assert until(page, "digit", 15)["perDigit"][5] > 90
     card = page.locator("[data-challenge=digit]")
     expect(card.locator(".prune-came")).to_contain_text("The 5 is misread in ")
     expect(card).to_contain_text("has no likelihood to lose")
@@ -391,16 +394,28 @@ def reload(page: Page, name: str, *, done: bool) -> None:
     pytest.fail(f"{name} is {'not ' * done}remembered")
 
 
+def test_a_price_above_all_that_its_units_are_worth_kills_a_layer_and_the_page_says_why(
+    page: Page,
+) -> None:
+    turn(page, "logGamma", 1_000)
+    turn(page, "thetaStep", 0.01)
+    assert min(len(kept) for kept in until(page, "layer", 10)["kept"]) == 1
+    card = page.locator("[data-challenge=layer]")
+    expect(card.locator(".prune-came")).to_contain_text(
+        re.compile(r"the price is (99\d|1,00\d) nats")
+    )
+    expect(card).to_contain_text("The price exceeded the worth of everything in that layer.")
+    expect(page.locator(".prune-collapse")).to_contain_text("One is kept")
+    button(page, "Again").click()
+    expect(page.locator(".prune-collapse")).to_be_hidden()
+
+
 @pytest.mark.slow
 def test_a_twentieth_of_the_weights_suffices_below_ten_percent_error(page: Page) -> None:
     choose(page, "halo")
     turn(page, "psi", 1.2e-3)
     turn(page, "xi", 1e-4)
-    for _ in range(30):
-        state = steps(page, 200)
-        if won(page, "small"):
-            break
-    assert won(page, "small"), state["weightsLeft"]
+    state = until(page, "small", 60)
     assert state["weightsLeft"] / state["weightsTotal"] <= 0.05
     assert state["error"] < 10
     expect(page.locator("[data-challenge=small] .prune-came")).to_contain_text("by HALO")
@@ -409,10 +424,7 @@ def test_a_twentieth_of_the_weights_suffices_below_ten_percent_error(page: Page)
 def test_units_that_have_left_are_gone_from_every_picture(page: Page) -> None:
     turn(page, "logGamma", 60)
     turn(page, "thetaStep", 0.01)
-    for _ in range(10):
-        state = steps(page, 100)
-        if state["weightsLeft"] < state["weightsTotal"]:
-            break
+    state = steps(page, 600)
     gone = sorted(set(range(196)) - set(state["kept"][0]))
     assert gone
     layers = [len(kept) for kept in state["kept"]]
@@ -438,7 +450,7 @@ def test_without_scripts_and_on_paper_there_is_a_picture(browser: Browser, addre
     still.goto(address)
     for picture in still.locator(".prune-still").all():
         expect(picture).to_be_visible()
-        assert len((picture.get_attribute("aria-label") or "").split()) >= 4
+        assert len(attribute(picture, "aria-label").split()) >= 4
     assert still.locator(".prune-still").count() == 4
     for hidden in (".self-pruning canvas", ".self-pruning button", ".self-pruning input"):
         assert not any(part.is_visible() for part in still.locator(hidden).all()), hidden
