@@ -87,9 +87,10 @@ def shrinkage_profiles(
             for (name, values), look in zip(found.items(), _LOOKS, strict=False):
                 axis.plot(observed, observed - values, lw=2, label=name, **look)
             axis.set(title=title, xlabel="observation z", ylim=(0, 3.9))
+            axis.set_ylabel("taken from it, z − w")
+            axis.tick_params(labelleft=True)
             axis.text(2.6, 3.3, "all of it", color=DENSE, ha="right")
             axis.legend(fontsize=10, loc="upper right")
-        axes[0].set_ylabel("taken from it, z − w")
     return figure
 
 

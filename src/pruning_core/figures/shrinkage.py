@@ -89,9 +89,9 @@ def paths(by_title: Mapping[str, Path], xi: float, psi: float) -> Figure:
                 axis.plot(w, c, color=colour, lw=1.6)
                 axis.plot(w[0], c[0], "o", color=colour, ms=5)
                 axis.plot(w[-1], c[-1], "*", color="black", ms=11, zorder=5, clip_on=False)
-            axis.set(title=title, xlabel="w", xlim=(-0.05, 1.3), ylim=(0, 2.1))
+            axis.set(title=title, xlabel="w", ylabel="λ", xlim=(-0.05, 1.3), ylim=(0, 2.1))
+            axis.tick_params(labelleft=True)
             axis.legend(loc="lower right")
-        axes[0].set_ylabel("λ")
     return figure
 
 
