@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -439,6 +441,18 @@ def test_units_that_have_left_are_gone_from_every_picture(page: Page) -> None:
         [round(board.evaluate(ratio) * x), round(board.evaluate(ratio) * y)],
     )
     assert max(colour[:3]) < 0x40, "a pixel that has left is dark"
+
+
+def test_what_stands_in_the_page_is_well_formed_for_readers_of_books(page: Page) -> None:
+    """EPUB is XML."""
+    source = re.search(
+        r'<div class="self-pruning".*?</noscript>\s*</div>',
+        Path(unquote(urlsplit(page.url).path)).read_text(encoding="utf8"),
+        re.S,
+    )
+    assert source
+    panel = ElementTree.fromstring(source[0])
+    assert len(list(panel.iter("{http://www.w3.org/2000/svg}svg"))) == 4
 
 
 def test_without_scripts_and_on_paper_there_is_a_picture(browser: Browser, address: str) -> None:

@@ -347,7 +347,8 @@
       row.append(label, input, output);
       row.dataset.of = slider.of;
       const follow = () => {
-        const text = wordsOf(settings[slider.name]) + (slider.unit ? ` ${slider.unit}` : "");
+        const value = settings[slider.name];
+        const text = slider.unit ? `${told(value)} ${slider.unit}` : wordsOf(value);
         output.textContent = text;
         input.setAttribute("aria-valuetext", text);
       };
@@ -512,7 +513,7 @@
       for (const card of cards) {
         const won = done[card.dataset.challenge];
         card.classList.toggle("prune-won", Boolean(won));
-        card.querySelector(".prune-mark").textContent = won ? "done" : "";
+        card.querySelector(".prune-mark").textContent = won ? "✓ done" : "";
         card.querySelector(".prune-why").hidden = !won;
         card.querySelector(".prune-came").textContent = won || "";
       }
