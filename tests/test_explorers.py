@@ -1,8 +1,12 @@
 """The explorers: what they compute and show, in the built book's pages in a real Chromium."""
 
 import json
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,10 @@ import torch
 from playwright.sync_api import Browser, Page
 from scipy import stats
 
+from pruning_core import explorers
 from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
 from pruning_core.baselines.sparsity_priors import Count
-from pruning_core.explorers import trained
+from pruning_core.explorers import joint, trained
 from pruning_core.explorers.chart import MIME
 from pruning_core.explorers.unit import STARTS
 from pruning_core.halo import bridge_scale, bridge_shrink, bridge_threshold
@@ -23,15 +28,20 @@ from pruning_core.hyperprior import Fixed, Flattening, beta_of_price, resting_th
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.published import load_published
-from pruning_core.studies.tables import epochs, runs
+from pruning_core.studies.tables import epochs, runs, setting
 from pruning_core.theory.dynamics import Bounds, OneUnit
+from pruning_core.theory.single_weight import joint_path
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Archive(ROOT)
 PLACES = {  # by name, the page and the place among its explorers
-    "hyper_prior": ("flattening", 0),
-    "life_of_a_unit": ("convergence", 0),
-    "penalties": ("what-learning-lambda-does", 0),
+    "hyper_prior": ("playground", 0),
+    "life_of_a_unit": ("playground", 1),
+    "penalties": ("playground", 2),
+    "joint_descent": ("playground", 3),
+    "hyper_prior_of_its_chapter": ("flattening", 0),
+    "life_of_a_unit_of_its_chapter": ("convergence", 0),
+    "penalties_of_its_chapter": ("what-learning-lambda-does", 0),
     "theta_in_motion": ("turn-the-results", 0),
     "which_pixels": ("turn-the-results", 1),
     "size_of_lenet_300_100": ("turn-the-results", 2),
@@ -40,6 +50,9 @@ PLACES = {  # by name, the page and the place among its explorers
     "zeros_of_lenet_5": ("turn-the-results", 5),
     "starts": ("turn-the-results", 6),
 }
+
+PAGES = sorted({page for page, _ in PLACES.values()})
+DRAWING = ".chart svg:not(.ghost)"
 
 pytestmark = pytest.mark.browser
 
@@ -56,6 +69,8 @@ def pages(browser: Browser, book_html: Path) -> Iterator[Callable[[str], Page]]:
             opened[name].wait_for_function(
                 "() => document.querySelectorAll('.explorer:not(.live)').length === 0"
             )
+            while (skip := opened[name].locator(".predict .skip")).count():
+                skip.first.click()
         return opened[name]
 
     yield page
@@ -106,9 +121,13 @@ class Shown:
         wanted = [row for row in rows if all(row[key] == value for key, value in where.items())]
         return torch.tensor([row[field] for row in wanted], dtype=torch.float64)
 
+    def readout(self) -> str:
+        """What it says in words, with plain spaces."""
+        return self.element.locator(".readout").inner_text().replace("\xa0", " ")
+
     def picture(self) -> str:
         """The drawing, as SVG."""
-        return self.element.locator(".chart svg").evaluate("svg => svg.innerHTML")
+        return self.element.locator(DRAWING).evaluate("svg => svg.innerHTML")
 
 
 @pytest.fixture(params=PLACES)
@@ -149,7 +168,7 @@ def test_a_notebook_stores_the_specification_once_and_a_picture() -> None:
 
 def test_every_control_is_turned_by_the_keyboard_and_changes_the_picture(shown: Shown) -> None:
     controls = shown.element.locator(".controls :is(input, select)")
-    assert controls.count() >= 1
+    assert controls.count() or shown.element.evaluate("e => e.view.signal('price')")
     for index in range(controls.count()):
         control = controls.nth(index)
         if control.evaluate(
@@ -158,14 +177,14 @@ def test_every_control_is_turned_by_the_keyboard_and_changes_the_picture(shown: 
             continue  # what is recorded leaves no choice yet
         control.scroll_into_view_if_needed()
         control.focus()
-        before, text = shown.picture(), shown.element.locator(".readout").inner_text()
+        before, text = shown.picture(), shown.readout()
         kind = control.evaluate("control => control.type")
         forth, back = ("Space", "Space") if kind == "checkbox" else ("ArrowRight", "ArrowLeft")
         if control.evaluate("control => control.value === control.max"):
             forth, back = back, forth
         shown.page.keyboard.press(forth)
         changed = """([element, before]) =>
-            element.querySelector(".chart svg").innerHTML !== before"""
+            element.querySelector(".chart svg:not(.ghost)").innerHTML !== before"""
         handle = shown.element.element_handle()
         shown.page.wait_for_function(changed, arg=[handle, before], timeout=5000)
         shown.page.keyboard.press(back)
@@ -185,7 +204,7 @@ def test_every_control_has_a_name_and_says_its_value(shown: Shown) -> None:
 def test_what_is_drawn_fits_and_has_a_description(shown: Shown) -> None:
     chart = shown.element.locator(".chart")
     assert len((chart.get_attribute("aria-label") or "").split()) >= 4
-    box, room = chart.locator("svg").bounding_box(), shown.element.bounding_box()
+    box, room = shown.element.locator(DRAWING).bounding_box(), shown.element.bounding_box()
     assert box is not None
     assert room is not None
     assert 300 <= box["width"] <= room["width"]
@@ -194,7 +213,7 @@ def test_what_is_drawn_fits_and_has_a_description(shown: Shown) -> None:
 def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
     browser: Browser, book_html: Path
 ) -> None:
-    for name in {page for page, _ in PLACES.values()}:
+    for name in PAGES:
         address = (book_html / "book" / f"{name}.html").as_uri()
         plain = browser.new_context(java_script_enabled=False).new_page()
         plain.goto(address)
@@ -206,8 +225,11 @@ def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
         printed.goto(address)
         printed.wait_for_selector(".explorer.live")
         printed.emulate_media(media="print")
+        for dead in printed.locator(":is(.of-the-page, .predict, .cover, .ghost)").all():
+            assert not dead.is_visible()
         for drawn in printed.locator(".explorer.live").all():
             assert drawn.locator("svg").is_visible()
+            assert drawn.locator(".readout").is_visible()
             for control in drawn.locator("input, select").all():
                 assert not control.is_visible()
             for value in drawn.locator(".value").all():
@@ -222,7 +244,267 @@ def test_only_pages_with_an_explorer_load_the_drawing_library(book_html: Path) -
         for path in (book_html / "book").glob("*.html")
         if "_static/explorers.js" in path.read_text(encoding="utf8")
     }
-    assert loading == {page for page, _ in PLACES.values()}
+    assert loading == set(PAGES)
+
+
+# --- figures ---
+
+
+@pytest.mark.parametrize("name", ["turn-the-results", "playground"])
+def test_every_explorer_is_a_figure_with_a_number_and_a_caption(
+    pages: Callable[[str], Page], name: str
+) -> None:
+    page = pages(name)
+    captions = page.locator("figure:has(.explorer) figcaption").all_inner_texts()
+    assert len(captions) == page.locator(".explorer").count() > 3
+    for caption in captions:
+        assert re.match(r"Fig\. \d+ \w", caption)
+        assert len(caption.split()) > 15
+    targets = page.locator("figure:has(.explorer)").evaluate_all("all => all.map(f => f.id)")
+    referred = page.locator("p a.reference[href^='#fig-']").evaluate_all(
+        "all => all.map(a => a.hash.slice(1))"
+    )
+    assert set(targets) <= set(referred)
+
+
+def test_an_epub_has_the_picture_with_its_caption_and_no_script(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook()
+    data = {MIME: {"params": []}, "image/png": PIXEL, "text/plain": "<Explorer>"}
+    output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    options = {"image": {"alt": "a dot"}, "figure": {"caption": "A dot.", "name": "fig-dot"}}
+    cell = nbformat.v4.new_code_cell("1", outputs=[output], metadata={"mystnb": options})
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A page"), cell]
+    nbformat.write(notebook, tmp_path / "index.ipynb")
+    extensions = str(ROOT / "book" / "_ext")
+    configuration = f"""
+import sys
+sys.path.insert(0, {extensions!r})
+extensions = ["myst_nb", "explorers"]
+nb_execution_mode, numfig, html_theme = "off", True, "basic"
+"""
+    (tmp_path / "conf.py").write_text(configuration, encoding="utf-8")
+    found = {}
+    for builder, suffix in (("html", "html"), ("epub", "xhtml")):
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", builder, tmp_path]
+        subprocess.run([*map(str, command), str(tmp_path / builder)], check=True)
+        found[builder] = (tmp_path / builder / f"index.{suffix}").read_text(encoding="utf-8")
+    for text in found.values():
+        assert re.search(r'<figure[^>]*id="fig-dot"', text)
+        assert text.count("<img") == 1
+        assert "Fig. 1" in text
+    assert '<div class="explorer' in found["html"]
+    assert "application/json" in found["html"]
+    assert "application/json" not in found["epub"]
+
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+)
+
+
+def test_every_explorer_says_what_to_look_at(pages: Callable[[str], Page]) -> None:
+    for name in ("turn-the-results", "playground"):
+        for look in pages(name).locator(".explorer .look").all_inner_texts():
+            assert len(look.split()) > 10
+
+
+def test_text_is_large_enough_on_a_phone(browser: Browser, book_html: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for name in ("turn-the-results", "playground"):
+        open_page(page, book_html, name)
+        sizes = page.locator(f".explorer {DRAWING} text").evaluate_all(FONT_SIZES)
+        assert len(sizes) > 50
+        assert min(sizes) >= 10.9
+    page.close()
+
+
+# As seen: a drawing that is too wide for its page is made smaller.
+FONT_SIZES = """texts => texts.filter(text => text.textContent).map(text => {
+    const svg = text.ownerSVGElement;
+    const scale = svg.getBoundingClientRect().width / svg.width.baseVal.value;
+    return parseFloat(getComputedStyle(text).fontSize) * scale;
+})"""
+
+
+def open_page(page: Page, book_html: Path, name: str) -> None:
+    page.goto((book_html / "book" / f"{name}.html").as_uri())
+    page.wait_for_function("() => !document.querySelector('.explorer:not(.live)')")
+
+
+def test_lines_are_lighter_on_a_dark_page(browser: Browser, book_html: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.add_init_script("localStorage.mode = localStorage.theme = 'dark'")
+    open_page(page, book_html, "playground")
+    blue = page.locator(".explorer path[stroke='#0173b2']").first
+    assert blue.evaluate("line => getComputedStyle(line).stroke") == "rgb(91, 179, 234)"
+    page.close()
+
+
+# --- what leads through a page ---
+
+
+@pytest.fixture
+def fresh(browser: Browser, book_html: Path) -> Iterator[Callable[[str], Page]]:
+    """A page as a reader opens it, with no question answered."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+
+    def opened(name: str) -> Page:
+        open_page(page, book_html, name)
+        return page
+
+    yield opened
+    page.close()
+
+
+def test_one_price_moves_all_figures_and_stays_in_sight(
+    fresh: Callable[[str], Page],
+) -> None:
+    page = fresh("turn-the-results")
+    price = page.get_by_role("slider", name="price log γ, nats")
+    assert price.count() == 1
+    assert page.locator(".of-the-page").get_by_role("slider").count() == 1
+    starts = page.locator(".explorer").nth(6)
+    starts.scroll_into_view_if_needed()
+    bar = page.locator(".of-the-page").bounding_box()
+    assert bar is not None
+    assert 0 <= bar["y"] <= 100
+    price.focus()
+    page.keyboard.press("End")
+    assert price.get_attribute("aria-valuetext") == "110"
+    page.wait_for_timeout(300)
+    signals = [
+        page.locator(".explorer").nth(place).evaluate(f"e => e.view.signal('{name}')")
+        for place, name in enumerate(("price", "price", "price", "price", "share", "share"))
+    ]
+    known = runs(ARCHIVE, "lenet-300-100").query("point == 'pixels log_gamma=110'")
+    zeros = 100 - known["weights_percent"].mean()
+    nearest = min((90, 95, 97, 98, 98.5, 99, 99.5), key=lambda share: abs(share - zeros))
+    # LeNet-5 has prices of its own: 25, 50, 100, 200 and 380.
+    assert signals[:5] == [110, 110, 110, 100, nearest]
+    own = page.locator(".explorer").nth(3).get_by_role("slider")
+    assert own.get_attribute("aria-valuetext") == "100"
+    for place in range(4):
+        readout = page.locator(".explorer").nth(place).locator(".readout").text_content()
+        assert f"log γ\u00a0=\u00a0{signals[place]}" in str(readout)
+
+
+def test_the_marks_before_the_last_change_stay_as_a_ghost(fresh: Callable[[str], Page]) -> None:
+    page = fresh("playground")
+    explorer = page.locator(".explorer").first
+    assert explorer.locator(".ghost").count() == 0
+    slider = explorer.get_by_role("slider")
+    slider.focus()
+    lines = """element => Array.from(
+        element.querySelectorAll("[class*=remembered_costs] .mark-line path"),
+        path => path.getAttribute("d"),
+    )"""
+    first = explorer.locator(DRAWING).evaluate(lines)
+    assert len(first) == 3
+    for _ in range(3):  # one change, in three steps
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1000)
+    assert explorer.locator(".ghost").evaluate(lines) == first
+    second = explorer.locator(DRAWING).evaluate(lines)
+    assert second != first
+    assert "Faint" in explorer.locator(".look").inner_text()
+    assert explorer.locator(".ghost text").count() == 0
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert explorer.locator(".ghost").count() == 1
+    assert explorer.locator(".ghost").evaluate(lines) == second
+    ghost, now = (explorer.locator(f".chart svg{of}").bounding_box() for of in (".ghost", ""))
+    assert ghost is not None
+    assert now is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("turn-the-results", 0), ("turn-the-results", 4), ("playground", 3)]
+)
+def test_a_prediction_is_asked_for_and_answered_by_keyboard(
+    fresh: Callable[[str], Page], name: str, place: int
+) -> None:
+    page = fresh(name)
+    explorer = page.locator(".explorer").nth(place)
+    predict = explorer.evaluate(
+        "e => JSON.parse(e.querySelector('script').textContent).usermeta.predict"
+    )
+    assert explorer.locator(".readout").evaluate("e => getComputedStyle(e).visibility") == "hidden"
+    assert explorer.locator(".cover").count() == int(predict["hides"] is not None)
+    if predict["hides"]:
+        cover, svg = (explorer.locator(of).bounding_box() for of in (".cover", DRAWING))
+        assert cover is not None
+        assert svg is not None
+        assert cover["width"] > 0.35 * svg["width"]
+        assert cover["height"] > 0.8 * svg["height"]
+    wrong = (predict["right"] + 1) % len(predict["choices"])
+    explorer.get_by_role("button", name=predict["choices"][wrong]).focus()
+    page.keyboard.press("Enter")
+    reply = explorer.locator(".reply").inner_text()
+    assert "otherwise" in reply
+    assert predict["answer"] in reply
+    assert explorer.locator(".cover").count() == 0
+    assert explorer.get_by_role("button").count() == 0
+    assert explorer.locator(".readout").is_visible()
+    for control, value in (predict["sets"] or {}).items():
+        assert explorer.evaluate(f"e => e.view.signal('{control}')") == value
+
+
+def test_the_right_answers_of_the_predictions_are_those_of_results() -> None:
+    table = trained.trajectories_of(ARCHIVE).query("price == 28 and seed == 0")
+    share = {}
+    for row in table.itertuples():
+        counts = [int(count or 0) for count in str(row.theta0).split(" ")]
+        share[row.epoch] = sum(counts[1:-1]) / sum(counts) if sum(counts) else 0
+    first = min(epoch for epoch, part in share.items() if epoch > 1 and part < 0.05)
+    predict = explorers.theta_in_motion(ARCHIVE).spec["usermeta"]["predict"]
+    assert predict["right"] == int(3 * (first - 1) // 90)
+    assert f"After epoch {first} " in predict["answer"]
+    known = runs(ARCHIVE, "halo-lenet-300-100").query("point == 'large'")
+    before, after = known["error_at_95"].mean(), known["error_at_98"].mean()
+    predict = explorers.error_against_zeros(ARCHIVE, "lenet-300-100").spec["usermeta"]["predict"]
+    assert predict["right"] == (0 if after < 1.1 * before else 1 if after < 2 * before else 2)
+    assert f"It is {after:.2f} %" in predict["answer"]
+
+
+def test_a_click_drops_a_unit_of_ones_own(fresh: Callable[[str], Page]) -> None:
+    page = fresh("playground")
+    shown = Shown(page, 1)
+    shown.element.scroll_into_view_if_needed()
+    plot = shown.element.locator(f"{DRAWING} .root > g > .background").bounding_box()
+    assert plot is not None
+    # θ = 0.2, r = 0.3: below the line.
+    x, y = plot["x"] + 0.2 * plot["width"], plot["y"] + (1 - 0.3 / 1.5) * plot["height"]
+    page.mouse.click(x, y)
+    page.wait_for_timeout(200)
+    for name, value in (("your unit: θ", 0.2), ("your unit: r", 0.3)):
+        slider = shown.element.get_by_role("slider", name=name)
+        assert float(slider.input_value()) == pytest.approx(value, abs=0.021)
+    (begin,) = (row for row in shown.rows("own", "step", "theta0", "norm0", "fate", "told")
+                if row["own"])  # fmt: skip
+    assert begin["theta0"] == pytest.approx(0.2, abs=0.021)
+    assert begin["norm0"] == pytest.approx(0.3, abs=0.021)
+    assert begin["fate"] == "dies"
+    assert "Your unit dies." in shown.readout()
+
+
+def test_a_published_square_tells_its_value_and_source(pages: Callable[[str], Page]) -> None:
+    page = pages("turn-the-results")
+    shown = Shown(page, PLACES["size_of_lenet_300_100"][1])
+    published = load_published(ARCHIVE).query("method == 'VIBNet' and model == 'lenet-300-100'")
+    mark = shown.element.locator(f"{DRAWING} .mark-symbol.role-mark path[fill]")
+    shown.element.scroll_into_view_if_needed()
+    told = None
+    for place in range(mark.count()):
+        mark.nth(place).hover(force=True)
+        page.wait_for_timeout(60)
+        tooltip = page.locator("#vg-tooltip-element.visible")
+        if tooltip.count() and tooltip.inner_text().startswith("VIBNet"):
+            told = tooltip.inner_text()
+            break
+    assert told is not None
+    row = published.iloc[0]
+    assert f"{row['error_percent']:g} %" in told
+    assert str(row["source"]) in told
 
 
 # --- closed forms ---
@@ -252,6 +534,17 @@ def test_hyper_priors_are_those_of_the_package(
         pi = shown.column("pi", "log10_pi", series=name)
         density = priors[name].log_density(pi).exp()
         same(shown.column("value", "log10_pi", series=name), density)
+
+
+def test_the_axes_of_the_hyper_priors_stand_still(explorer: Callable[[str], Shown]) -> None:
+    shown = explorer("hyper_prior")
+    labels = f"e => [...e.querySelectorAll('{DRAWING} .role-axis text')].map(t => t.textContent)"
+    found = []
+    for price in (0.5, 4, 12):
+        shown.turn(price=price)
+        found.append(shown.element.evaluate(labels))
+    assert len(found[0]) > 30
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(
@@ -322,6 +615,46 @@ def test_penalties_and_rules_are_those_of_the_package(
             same(rule[clear], penalty.thresholded(values)[clear])
 
 
+@pytest.mark.parametrize(
+    ("psi", "ratio", "z"), [(0.6, 1, 0.9), (0.6, 10, 0.9), (0.19, 0.1, 0.6), (0.06, 3, 1.5)]
+)
+def test_joint_descent_is_that_of_the_package(
+    explorer: Callable[[str], Shown], psi: float, ratio: float, z: float
+) -> None:
+    shown = explorer("joint_descent")
+    shown.turn(psi=psi, ratio=ratio, z=z)
+    target = torch.full((len(joint.STARTS),), float(z))
+    begin = torch.tensor(joint.STARTS)
+    w, c = joint_path(
+        target, *begin.T, joint.XI, psi, step=joint.STEP, steps=joint.STEPS, ratio=ratio
+    )
+    rows = shown.rows("w", "coefficient", "step", "start", "last", "fate", "path")
+    survivors = 0
+    for start in range(len(joint.STARTS)):
+        drawn = {
+            row["step"]: (row["w"], row["coefficient"]) for row in rows if row["start"] == start
+        }
+        fate = {row["fate"] for row in rows if row["start"] == start}
+        exact = torch.stack([w[:, start], c[:, start]], 1).numpy()
+        places = np.array([drawn[step] for step in sorted(drawn)])
+        # Each drawn point is one of the recursion's, up to the rounding to two digits,
+        distance = np.abs(places[:, None] - exact[None]).max(2)
+        assert distance.min(1).max() < 1e-3
+        assert places[[0, -1]] == pytest.approx(exact[[0, -1]], abs=1e-3)
+        # and between two of them the recursion stays near the line that is drawn.
+        kept = distance.argmin(1)
+        assert (np.diff(kept) > 0).all()
+        for k, (first, last) in enumerate(pairwise(kept)):
+            piece, along = exact[first : last + 1] - places[k], places[k + 1] - places[k]
+            share = np.clip(piece @ along / (along @ along), 0, 1)
+            assert np.linalg.norm(piece - share[:, None] * along, axis=1).max() < 5e-3
+        assert fate == {joint.FATES[int(w[-1, start] != 0)]}
+        survivors += int(w[-1, start] != 0)
+    assert f"{survivors} of the 6 weights" in shown.readout()
+    best = shown.column("coefficient", "w")
+    assert len(best) > 100
+
+
 # --- recorded results ---
 
 
@@ -337,6 +670,11 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
         run = noted.loc[noted["run"] == known["run"].item()].set_index("epoch")
         errors = {row["epoch"]: row["error"] for row in shown.rows("epoch", "error")}
         assert max(errors) == run.index.max()
+        low, high = shown.element.evaluate("e => e.view.scale('concat_2_y').domain()")
+        assert low < min(errors.values())
+        assert high > max(errors.values())  # a network that nearly dies is not cut off
+        settled = {row["epoch"] for row in shown.rows("epoch", "data")}
+        assert settled == {setting(known, "bernoulli_epochs").item()}
         for epoch, error in errors.items():
             assert error == pytest.approx(run.loc[epoch, "test_error_percent"], abs=0.006)
         for row in shown.rows("epoch", "left", "size0"):
@@ -359,7 +697,8 @@ def test_the_pixels_are_those_of_the_recorded_masks(explorer: Callable[[str], Sh
         shown.turn(price=price)
         counts = np.sum([masks[run] for run in group["run"] if run in masks], axis=0)
         rows = shown.rows("pixel", "seeds", "share", "n", "left", "top")
-        assert [row["seeds"] for row in rows] == counts.tolist()
+        drawn = {row["pixel"]: row["seeds"] for row in rows}
+        assert drawn == {pixel: count for pixel, count in enumerate(counts.tolist()) if count}
         for row in rows:
             assert (row["top"], row["left"]) == divmod(row["pixel"], 28)
             assert row["share"] == pytest.approx(row["seeds"] / row["n"])
@@ -372,7 +711,7 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
     shown = explorer(f"size_of_{model.replace('-', '_')}")
     published = load_published(ARCHIVE).query(f"model == {model!r} and kind == 'structured'")
     rows = shown.rows("kind", "size", "error", "label")
-    kinds = ("published", "recalled")
+    kinds = ("published", "published, as recalled")
     theirs = {(row["label"], row["size"], row["error"]) for row in rows if row["kind"] in kinds}
     columns = ["method", "weights_percent", "error_percent"]
     assert theirs == set(published[columns].itertuples(index=False, name=None))
@@ -392,7 +731,7 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
             for _, point in group.groupby("point")
         ]
         assert found == {(round(size, 3), round(error, 3)) for size, error in means}
-        text = shown.element.locator(".readout").inner_text()
+        text = shown.readout()
         for _, error in means:
             assert f"{error:.2f} % [" in text
 
@@ -435,7 +774,7 @@ def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], S
     for start, group in known.groupby("point"):
         shown.turn(start=start)
         label = f"{start}, n = {len(group)}"
-        assert shown.element.locator(".readout").inner_text().startswith(label)
+        assert shown.readout().startswith(label)
         drawn = Counter(tuple(row[m] for m in measures) for row in rows if row["label"] == label)
         sizes = [tuple(map(int, text.split("-"))) for text in group["architecture"]]
         seeds = zip(group["test_error_percent"].round(3), sizes, strict=True)

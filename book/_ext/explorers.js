@@ -2,6 +2,7 @@
 // `vegaEmbed` is of the bundle that book/_ext/explorers.py makes with this file.
 
 const STACKED_BELOW = 0.8; // of its natural width, panels side by side go below each other
+const NARROW = 450; // pixels, below which legends take several lines
 const SETTLED = 700; // milliseconds without a turn, after which the next turn is another change
 
 const explorers = [...document.querySelectorAll(".explorer")].map(read);
@@ -72,6 +73,7 @@ function show(explorer) {
 // --- the chart ---
 
 async function drawn(spec, values, chart, room) {
+  if (room < NARROW) spec = { ...spec, config: { ...spec.config, legend: { ...spec.config.legend, ...FOLDED } } };
   let view = await viewOf(spec, values, chart);
   const natural = widthOf(chart);
   let columns = spec.columns || 1;
@@ -93,6 +95,8 @@ async function drawn(spec, values, chart, room) {
   }
   return view;
 }
+
+const FOLDED = { columns: 2, layout: { top: { direction: "vertical" } } };
 
 async function viewOf(spec, values, chart) {
   const { title, $schema, usermeta, ...shown } = spec; // the page shows the text of the title itself
@@ -133,13 +137,15 @@ function remember(explorer, chart, look) {
 }
 
 // A click sets two controls to where it is.
-function clickable(explorer, chart) {
+function clickable({ root, click, own }, chart) {
   chart.classList.add("clickable");
-  explorer.root.view.addEventListener("click", event => {
-    const [left, top] = event.vega.xy();
-    ["x", "y"].forEach((name, axis) => {
-      const value = explorer.root.view.scale(name).invert([left, top][axis]);
-      explorer.own[explorer.click[axis]].set(value);
+  root.view.addEventListener("click", event => {
+    const plot = chart.querySelector(".root .background").getBoundingClientRect();
+    const across = (event.clientX - plot.left) / plot.width;
+    const down = (event.clientY - plot.top) / plot.height;
+    [["x", across], ["y", 1 - down]].forEach(([name, share], axis) => {
+      const [low, high] = root.view.scale(name).domain();
+      own[click[axis]].set(low + share * (high - low));
     });
   });
 }
