@@ -117,17 +117,20 @@ function widthOf(chart) {
   return drawing(chart).width.baseVal.value; // as drawn; the style sheet makes it fit
 }
 
+// The marks of such a name, and not the axes of a panel that has it.
+const REMEMBERED = "[class*=remembered_]:is([class$=_marks], [class$=_pathgroup])";
+
 // Leaves a faint trace of the marks named "remembered_…" as they were before a change; a change
 // is over when nothing has been turned for a while.
 function remember(explorer, chart, look) {
   const before = explorer.turnedAt ?? -Infinity;
   explorer.turnedAt = performance.now();
   if (explorer.turnedAt - before < SETTLED || !drawing(chart)) return;
-  if (!drawing(chart).querySelector("[class*=remembered_]")) return;
+  if (!drawing(chart).querySelector(REMEMBERED)) return;
   const ghost = drawing(chart).cloneNode(true);
   ghost.setAttribute("class", "ghost");
   for (const mark of ghost.querySelectorAll(":not(defs *):is(path, text, line, rect, image)")) {
-    if (!mark.closest("[class*=remembered_]")) mark.remove();
+    if (!mark.closest(REMEMBERED)) mark.remove();
   }
   chart.querySelector(".ghost")?.remove();
   chart.append(ghost);

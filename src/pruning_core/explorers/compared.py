@@ -141,11 +141,11 @@ def _prediction(curves: pd.DataFrame) -> Prediction | None:
         return None
     before, after = errors[95], errors[98]
     return Prediction(
-        "The smallest weights of the networks of `large` are cut until 98 % are zero, without any"
+        "The smallest weights of the networks of “large” are cut until 98 % are zero, without any"
         f" training after that. With 95 % zeros their error is {before:.2f} %. What does it do?",
         ["It hardly changes", "It grows, to less than twice as much", "It more than doubles"],
         int(np.searchsorted([1.1, 2], after / before)),
-        f"It is {after:.2f} %. The smaller prices of `large` leave weights that look small and are"
+        f"It is {after:.2f} %. The smaller prices of “large” leave weights that look small and are"
         " needed; larger prices have had them removed while the network trained.",
         (0.1, 0.5, 0.09),
     )
