@@ -37,6 +37,7 @@
       }
       from.setAttribute("aria-describedby", box.id);
       box.hidden = false;
+      window.mathematics?.fit();
       place(from);
     }
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 from pruning_core.theory.dynamics import Bounds, OneUnit
 
 Array = NDArray[np.float64]
@@ -19,7 +19,12 @@ _LINES = ("-", "--", "-.", ":")
 
 
 def phase_portrait(
-    unit: OneUnit, starts: Array, duration: float = 60.0, steps: int = 3000
+    unit: OneUnit,
+    starts: Array,
+    duration: float = 60.0,
+    steps: int = 3000,
+    *,
+    regions: bool = True,
 ) -> Figure:
     """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
 
@@ -28,24 +33,27 @@ def phase_portrait(
         starts: θ(0) and w(0) of each, shape (k, 2).
         duration: of each trajectory.
         steps: that it is computed in.
+        regions: draw them, and the saddle.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.3), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axis = figure.subplots()
         top = 2.2 * unit.bounds.saddle[1]
-        _shade(axis, unit.bounds, top)
+        if regions:
+            _shade(axis, unit.bounds, top)
         thetas, weights = unit.integrate(*starts.T, duration=duration, steps=steps)
         for theta, weight in zip(thetas.T, weights.T, strict=True):
             colour = REMOVED if theta[-1] == 0 else KEPT
             axis.plot(theta, weight, color=colour, lw=1.3)
             axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
             _arrow(axis, theta, weight, colour)
-        axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
-        axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
+        if regions:
+            axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
+            axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
         for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
             axis.plot([], [], color=colour, label=label)
         axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=10)
+        figure.legend(loc="outside upper center", ncols=3 if regions else 2)
     return figure
 
 
@@ -62,7 +70,7 @@ def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[flo
         (Bounds(bounds.log_gamma, bounds.kappa, d, bounds.theta_rate), f"{d:g}") for d in decays
     ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.2, 3.2), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.2), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         theta = np.array([0.0, 1.0])
         for axis, cases, title in zip(axes, (left, right), ("log γ", "λ"), strict=True):
@@ -70,9 +78,10 @@ def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[flo
                 colour = PALETTE[_LINES.index(line)]
                 axis.plot(theta, _edge(case, theta), color=colour, ls=line, lw=2, label=label)
                 axis.plot(*case.saddle, "s", color=colour, ms=6)
-            axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ")
+            axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ", ylabel="‖w‖")
+            axis.tick_params(labelleft=True)
             axis.legend(title=title)
-        axes[0].set(title=f"λ = {bounds.decay:g}", ylabel="‖w‖")
+        axes[0].set(title=f"λ = {bounds.decay:g}")
         axes[1].set(title=f"log γ = {bounds.log_gamma:g}")
     return figure
 
@@ -86,7 +95,7 @@ def too_fast(paths: Mapping[float, tuple[Array, Array]], duration: float, price:
         price: of the unit, log γ in nats.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for (rate, path), line in zip(paths.items(), _LINES, strict=False):
             for axis, values in zip(axes, path, strict=True):
@@ -99,7 +108,8 @@ def too_fast(paths: Mapping[float, tuple[Array, Array]], duration: float, price:
         )
         axes[0].set(ylabel="θ", ylim=(-0.03, 1.03))
         axes[1].set(ylabel="worth (nats)", xlabel="time", xlim=(0, duration))
-        axes[0].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.3), fontsize=10)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, ncols=3, loc="outside upper center")
     return figure
 
 
@@ -110,14 +120,14 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         fates: by label, θ of all units at every step, shape (steps + 1, units).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)
             colour = PALETTE[_LINES.index(line)]
             axis.plot(share, color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.36), fontsize=10)
+        figure.legend(loc="outside upper center")
     return figure
 
 
@@ -135,7 +145,7 @@ def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
     box = Rectangle((0, 0), theta_star, norm_star, label="box")
     box.set(facecolor="none", edgecolor="black", hatch="//", linewidth=1, alpha=0.5)
     axis.add_patch(box)
-    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle (λ = 0)")
+    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
     axis.set_ylim(0, top)
 
 

@@ -10,7 +10,16 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import (
+    DENSE,
+    KEPT,
+    PALETTE,
+    REMOVED,
+    STYLE,
+    WIDTH,
+    Picture,
+    legend_below,
+)
 
 MARKERS = "osD^v"
 
@@ -30,7 +39,7 @@ def zeros_and_gaps(sparse: Tensor, kept_rows: Tensor, kept_columns: Tensor) -> F
     }
     colours = ListedColormap(["#f1e3d8", KEPT])
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(6.0, 2.9), layout="constrained")
+        figure = Picture(figsize=(6.0, 2.9), layout="constrained")
         for axis, (title, kept) in zip(figure.subplots(1, 2), panels.items(), strict=True):
             axis.imshow(kept.numpy(), cmap=colours, interpolation="nearest", vmin=0, vmax=1)
             axis.set(title=title, xlabel="inputs", xticks=[], yticks=[])
@@ -48,7 +57,7 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     versions = list(shares)
     counts = list(shares[versions[0]])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.0 + 0.75 * len(versions)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.0 + 0.75 * len(versions)), layout="constrained")
         axis = figure.subplots()
         for position, count in enumerate(counts):
             offset = 0.17 * (position - (len(counts) - 1) / 2)
@@ -61,11 +70,11 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
                 label=count,
             )
         axis.axvline(100, color=DENSE, lw=1)
-        axis.set(xlabel="percent of the dense network", xlim=(0, None))
-        axis.set_yticks(range(len(versions)), versions)
+        axis.set(xlabel="percent of the dense one", xlim=(0, None))
+        axis.set_yticks(range(len(versions)), versions, fontsize=10)
         axis.set_ylim(len(versions) - 0.5, -0.5)
         axis.tick_params(axis="y", length=0)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3, frameon=False)
+        legend_below(figure, axis)
     return figure
 
 
@@ -76,7 +85,7 @@ def where_the_counts_are(layers: Mapping[str, Mapping[str, int]]) -> Figure:
         layers: by count, by layer.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 2.8), layout="constrained")
         axis = figure.subplots()
         names = list(next(iter(layers.values())))
         for shift, colour, (count, by_layer) in zip(
@@ -103,7 +112,7 @@ def compression_factors(zeros_percent: Tensor, factors: Mapping[str, Sequence[fl
         factors: by convention, the factor at each of the k shares.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.5), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.5), layout="constrained")
         axis = figure.subplots()
         for (name, factor), colour, style in zip(
             factors.items(), PALETTE, ("-", "--", "-.", ":"), strict=False

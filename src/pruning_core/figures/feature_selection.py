@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.studies.intervals import mean_interval
 
 
@@ -34,7 +34,7 @@ def risk_and_false_selections(
         false_selections: by penalty; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
         for (name, values), colour, dash, order in zip(
             risks.items(), (PALETTE[1], PALETTE[0]), ("--", "-"), (3, 2), strict=False
@@ -60,7 +60,7 @@ def weights_found(truth: Tensor, found: Mapping[str, Tensor]) -> Figure:
     """
     relevant = truth.nonzero().flatten()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.6 * len(found)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.6 * len(found)), layout="constrained")
         axes = figure.subplots(len(found), sharex=True, sharey=True)
         for axis, (name, weights) in zip(axes, found.items(), strict=True):
             for is_true, colour in ((True, PALETTE[0]), (False, PALETTE[1])):
@@ -71,7 +71,7 @@ def weights_found(truth: Tensor, found: Mapping[str, Tensor]) -> Figure:
             axis.plot(relevant, truth[relevant], "x", color="black", ms=7)
             axis.axhline(0, color=DENSE, lw=0.8)
             axis.set(title=name, ylabel="weight")
-            axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            axis.legend(fontsize=10, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         axes[-1].set_xlabel("feature")
     return figure
 
@@ -87,7 +87,7 @@ def recorded(table: pd.DataFrame) -> Figure:
         ("selected_irrelevant", "features selected without effect"),
     )
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 5.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
         axes = figure.subplots(2)
         for axis, (column, label) in zip(axes, panels, strict=True):
             found = intervals(table, column)

@@ -17,13 +17,18 @@ from pruning_core.figures.results import (
     seeds_and_interval,
     zeros_axis,
 )
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, Picture
+from pruning_core.figures.style import (
+    DENSE,
+    LOOKS,
+    PALETTE,
+    STYLE,
+    WIDTH,
+    Picture,
+    label_beside,
+    legend_below,
+)
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.published import OURS, undominated
-
-_OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
-_OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
-"""Where a label may stand, in points from its place."""
 
 
 def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
@@ -35,7 +40,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         curves: by label, up to five, the rows of a point, with the columns ``error_at_…``.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
         zeros_axis(axis, ZEROS_PERCENT)
         names = [f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT]
@@ -51,7 +56,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
         every = pd.concat([rows[names].dropna() for rows in curves.values()])
         plain_log(axis, "y", every.to_numpy())
         axis.set_ylabel("test error, percent")
-        axis.legend(loc="upper left", fontsize=9)
+        axis.legend(loc="upper left", fontsize=10)
     return figure
 
 
@@ -65,7 +70,7 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         xlabel: what they are.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.5 * len(found) + 1.1), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.5 * len(found) + 1.1), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("symlog", linthresh=1, linscale=1.6)
         limit = max([2.0, *(1.6 * float(values.abs().max()) for values in found.values())])
@@ -74,11 +79,13 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
             seeds_and_interval(axis, values.to_numpy(), row)
         axis.axvline(0, color="black", lw=1)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
-        axis.set_yticks(range(len(found)), labels, fontsize=9)
-        ticks = [tick for tick in (-10, -1, -0.5, 0, 0.5, 1, 10) if abs(tick) < limit]
+        axis.set_yticks(range(len(found)), labels, fontsize=10)
+        halves = (-0.5, 0.5) if limit < 4 else ()
+        ticks = [tick for tick in (-10, -1, *halves, 0, 1, 10) if abs(tick) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=xlabel, ylim=(len(found) - 0.5, -0.5))
+        axis.set_ylim(len(found) - 0.5, -0.5)
+        figure.supxlabel(xlabel, fontsize=11)
     return figure
 
 
@@ -112,7 +119,7 @@ def field_of_results(
     top = 1.15 * theirs["error_percent"].max()
     near = ours.loc[ours["error"] < top]
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axis = figure.subplots()
         plain_log(axis, "x", np.array([*theirs["size"], *near["size"]]), room=2)
         plain_log(axis, "y", np.array([*theirs["error_percent"], *near["low"]]))
@@ -139,7 +146,7 @@ def field_of_results(
                 axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=width)
             if len(rows):
                 axis.plot([], [], "s", mec=DENSE, mfc=fill, ms=6, label=name)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
+        legend_below(figure, axis)
         in_order = theirs.sort_values(["first", "size"], ascending=False)
         named = in_order.drop_duplicates("method")["method"]
         _label(figure, axis, in_order, named, near)
@@ -167,27 +174,16 @@ def _label(
     places = [*theirs[["size", "error_percent"]].to_numpy(), *ours[["size", "error"]].to_numpy()]
     points = [axis.transData.transform(place) for place in places]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
-    frame = axis.get_window_extent()
     for row in theirs.loc[named.index].to_dict("records"):
-        for dx, dy in _OFFSETS:
-            text = axis.annotate(
-                row["method"],
-                (row["size"], row["error_percent"]),
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="center",
-                fontsize=8.5,
-                color="#222222" if row["first"] else "#555555",
-                fontweight="bold" if row["first"] else "normal",
-            )
-            box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in taken)
-            if free and frame.contains(*box.min) and frame.contains(*box.max):
-                taken.append(box)
-                break
-            if not row["first"] or (dx, dy) != _OFFSETS[-1]:
-                text.remove()
+        label_beside(
+            axis,
+            row["method"],
+            (row["size"], row["error_percent"]),
+            taken,
+            anyhow=row["first"],
+            color="#222222" if row["first"] else "#555555",
+            fontweight="bold" if row["first"] else "normal",
+        )
 
 
 def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
@@ -197,7 +193,7 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         rows: by label, the published error in percent, whether it is confirmed, and our errors.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.42 * len(rows) + 1.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.42 * len(rows) + 1.4), layout="constrained")
         axis = figure.subplots()
         shown = [error for error, _, _ in rows.values()]
         shown += [error for _, _, ours in rows.values() for error in ours]
@@ -206,10 +202,10 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
             seeds_and_interval(axis, ours.to_numpy(), row)
             axis.plot(error, row, "s", mec=DENSE, mfc=DENSE if confirmed else "white", ms=8)
         labels = [f"{label}, n = {len(ours)}" for label, (_, _, ours) in rows.items()]
-        axis.set_yticks(range(len(rows)), labels, fontsize=9)
+        axis.set_yticks(range(len(rows)), labels, fontsize=10)
         axis.set(xlabel="test error, percent", ylim=(len(rows) - 0.5, -0.5))
         for fill, name in ((DENSE, "published"), ("white", "recalled")):
             axis.plot([], [], "s", mec=DENSE, mfc=fill, label=name)
         axis.plot([], [], "o-", color=PALETTE[0], label="ours")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=9)
+        legend_below(figure, axis)
     return figure

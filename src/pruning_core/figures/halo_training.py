@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.figures.results import plain_log, zeros_axis
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.halo import optimal_coefficient
 from pruning_core.sparsity import TOLERANCE
 
@@ -26,7 +26,7 @@ def coming_to_rest(by_label: Mapping[str, Path], resting: float) -> Figure:
         resting: λ where a chattering weight holds it, marked.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 5.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         looks = zip((PALETTE[1], PALETTE[0], PALETTE[2]), ("-", "-", "--"), strict=True)
         for (label, (weights, coefficients)), (colour, dash) in zip(
@@ -58,7 +58,7 @@ def histograms(sizes: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Figur
     """
     chosen = (0, len(sizes) // 2, len(sizes) - 1)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 5.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 5.4), layout="constrained")
         axes = figure.subplots(2)
         for epoch, colour, dash in zip(
             chosen, (DENSE, PALETTE[1], PALETTE[0]), (":", "--", "-"), strict=True
@@ -73,7 +73,7 @@ def histograms(sizes: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Figur
         axes[0].text(TOLERANCE, 2, " tolerance", va="bottom")
         axes[0].set(xscale="log", yscale="log", xlabel="|w|", ylabel="parameters", ylim=(0.7, 1e7))
         axes[1].set(yscale="log", xlabel="λ", ylabel="parameters")
-        axes[0].legend(loc="upper left", fontsize=9)
+        axes[0].legend(loc="upper left", fontsize=10)
     return figure
 
 
@@ -88,7 +88,7 @@ def weights_and_coefficients(sizes: Tensor, coefficients: Tensor, xi: float, psi
     """
     kept, resting = sizes >= TOLERANCE, (sizes > 0) & (sizes < TOLERANCE)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         for chosen, colour, label in (
             (kept, PALETTE[0], "above the tolerance"),
@@ -112,7 +112,7 @@ def error_against_zeros(curves: Mapping[str, Mapping[str, float]]) -> Figure:
             :func:`pruning_core.sparsity.sparsity_curve` returns it.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         looks = zip((PALETTE[0], DENSE, PALETTE[1]), ("o-", "s--", "^:"), strict=True)
         for (label, curve), (colour, look) in zip(curves.items(), looks, strict=False):

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.theory.priors import LogDensity
 
 _LOOKS: tuple[dict[str, Any], ...] = (
@@ -32,7 +32,7 @@ def densities(priors: Mapping[str, LogDensity], near: float = 1.0, far: float = 
         far: end of the right panel's.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.9), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.9), layout="constrained")
         axes = figure.subplots(1, 2)
         for axis, end in zip(axes, (near, far), strict=True):
             sizes = torch.linspace(2e-3, end, 400, dtype=torch.float64)
@@ -57,7 +57,7 @@ def integrated_and_maximised(
         tail: the asymptotic form of ``integrated``; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         axis.semilogx(sizes, maximised, lw=2, label="λ at its best", **_LOOKS[1])
         axis.semilogx(sizes, integrated, lw=2, label="λ integrated out", **_LOOKS[0])
@@ -79,7 +79,7 @@ def shrinkage_profiles(
         modes: by name of the penalty, its thresholding rule; shape (n,); at most five.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.6), layout="constrained")
+        figure = Picture(figsize=(6.0, 4.6), layout="constrained")
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         titles = ("posterior mean", "posterior mode")
         for axis, title, found in zip(axes, titles, (means, modes), strict=True):
@@ -87,9 +87,10 @@ def shrinkage_profiles(
             for (name, values), look in zip(found.items(), _LOOKS, strict=False):
                 axis.plot(observed, observed - values, lw=2, label=name, **look)
             axis.set(title=title, xlabel="observation z", ylim=(0, 3.9))
+            axis.set_ylabel("taken from it, z − w")
+            axis.tick_params(labelleft=True)
             axis.text(2.6, 3.3, "all of it", color=DENSE, ha="right")
-            axis.legend(fontsize=9, loc="upper right")
-        axes[0].set_ylabel("taken from it, z − w")
+            axis.legend(fontsize=10, loc="upper right")
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, LOOKS, STYLE
+from pruning_core.figures.style import DENSE, KEPT, LOOKS, STYLE, WIDTH, Picture
 
 
 def expected_units(
@@ -23,7 +23,7 @@ def expected_units(
         settled: the step at which every θ is rounded; drawn as a line.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.2), layout="constrained")
         axis = figure.subplots()
         for (name, sums), (colour, _, dashes) in zip(history.items(), LOOKS, strict=False):
             percent = [100 * expected / units[name] for expected in sums]
@@ -44,7 +44,7 @@ def weight_sizes(weights: Mapping[str, Tensor], tolerance: float) -> Figure:
     """
     bins = np.linspace(-8, 1, 55)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 1.8 * len(weights)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.8 * len(weights)), layout="constrained")
         axes = figure.subplots(len(weights), sharex=True, squeeze=False)[:, 0]
         for axis, (title, values) in zip(axes, weights.items(), strict=True):
             sizes = values.detach().abs().flatten().double().clamp(1e-8, 10).log10()

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.baselines.penalties import Penalty
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, Picture
 
 LINES = ("-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)))
 
@@ -34,7 +34,7 @@ def prices_and_slopes(penalties: Mapping[str, Penalty], largest: float = 3.0) ->
     right = torch.linspace(1e-3, largest, 600, dtype=torch.float64)
     both = torch.cat([-right.flip(0), right])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
         for index, (name, penalty) in enumerate(penalties.items()):
             look = {"color": PALETTE[index], "ls": LINES[index], "lw": 2, "label": name}
@@ -62,7 +62,7 @@ def loss_meets_balls(
     plane = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
     loss = _loss(plane, centre, curvature)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.5), layout="constrained")
+        figure = Picture(figsize=(6.0, 2.5), layout="constrained")
         axes = figure.subplots(1, len(balls), sharey=True)
         for axis, (title, q) in zip(axes, balls.items(), strict=True):
             point = touching_point(q, centre, curvature)
@@ -73,9 +73,10 @@ def loss_meets_balls(
             axis.plot(*_unit_circle(q).T, color=KEPT, lw=1.5)
             axis.plot(*centre, "+", color=DENSE, markersize=9)
             axis.plot(*point, "o", color=REMOVED, markersize=8, markeredgecolor="white")
-            axis.set(title=title, xlabel="$w_1$", aspect="equal", xlim=(-1.25, reach))
+            axis.set(title=title, xlabel="w₁", aspect="equal", xlim=(-1.25, reach))
+            axis.set_ylabel("w₂")
+            axis.tick_params(labelleft=True)
             axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], ylim=(-1.25, reach))
-        axes[0].set_ylabel("$w_2$")
     return figure
 
 
@@ -89,7 +90,7 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
     columns = 3
     rows = -(-len(rules) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 2.05 * rows), layout="constrained")
+        figure = Picture(figsize=(6.4, 2.3 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis, (name, rule) in zip(axes.flat, rules.items(), strict=True):
             jumps = (rule.diff().abs() > 0.3).nonzero().flatten() + 1
@@ -98,10 +99,8 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
             axis.plot(values, values, color=DENSE, lw=1, ls=":")
             axis.plot(places, drawn, color=KEPT, lw=2)
             axis.set(title=name, xlim=(float(values[0]), float(values[-1])))
-        for axis in axes[-1]:
-            axis.set_xlabel("data alone, z")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("estimate")
+            axis.set(xlabel="data alone, z", ylabel="estimate")
+            axis.tick_params(labelleft=True, labelbottom=True)
     return figure
 
 

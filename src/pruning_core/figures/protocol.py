@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruning_core.figures.results import seeds_and_interval
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, WIDTH, Picture
 
 
 def flattery(rows: pd.DataFrame) -> Figure:
@@ -23,13 +23,13 @@ def flattery(rows: pd.DataFrame) -> Figure:
     flattered = rows["test_error_percent"] - rows["best_test_error_percent"]
     groups = {name: values.to_numpy() for name, values in flattered.groupby(names)}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 0.9 + 0.5 * len(groups)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.9 + 0.5 * len(groups)), layout="constrained")
         axis = figure.subplots()
         axis.set_xlim(-0.005, 1.05 * max(values.max() for values in groups.values()))
         for place, values in enumerate(groups.values()):
             seeds_and_interval(axis, values, place)
         labels = [f"{name}\nn = {len(values)}" for name, values in groups.items()]
-        axis.set_yticks(range(len(groups)), labels, fontsize=9)
+        axis.set_yticks(range(len(groups)), labels, fontsize=10)
         axis.set(ylim=(len(groups) - 0.5, -0.5), xlabel="final − best test error, points")
     return figure
 
@@ -42,7 +42,7 @@ def coverage(curves: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> Fig
         seeds: their numbers.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         colours = (PALETTE[0], PALETTE[1], PALETTE[3])
         for (name, values), colour, mark in zip(curves.items(), colours, "os^", strict=False):
@@ -63,7 +63,7 @@ def power(curves: Mapping[int, Sequence[float]], effects: Sequence[float]) -> Fi
         effects: true differences, in standard deviations of one difference.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
         axis = figure.subplots()
         for (seeds, values), colour, dash in zip(
             curves.items(), PALETTE, ("-", "--", "-.", ":"), strict=False
@@ -89,12 +89,12 @@ def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
         by_rule: probabilities, by label; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.6), layout="constrained")
         axis = figure.subplots()
         for (label, values), (colour, _, dash) in zip(by_rule.items(), LOOKS, strict=False):
             axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)
         axis.axvline(0, color="black", lw=1)
         axis.set(ylim=(-0.02, 1.02), ylabel="probability of being met")
         axis.set_xlabel("true mean inside the limit by, standard deviations of a run")
-        axis.legend(loc="upper left", fontsize=9)
+        axis.legend(loc="upper left", fontsize=10)
     return figure

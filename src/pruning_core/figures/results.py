@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import LOOKS, PALETTE, STYLE, Picture
+from pruning_core.figures.style import LOOKS, PALETTE, STYLE, WIDTH, Picture, legend_below
 from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
@@ -49,7 +50,7 @@ def error_against_size(
         series: by the first word of a point's name, what its series is called.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
         for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
             own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
@@ -65,7 +66,7 @@ def error_against_size(
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
                 setting = _name(str(point).removeprefix(word).strip() or point)
                 text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
-                style = {"fontsize": 9, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
+                style = {"fontsize": 10, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
                 axis.annotate(text, (x, error), (7, 7), textcoords="offset points", **style)
             least, most = min(seeds.values()), max(seeds.values())
             n = f"{most}" if least == most else f"{least} to {most}"
@@ -73,7 +74,7 @@ def error_against_size(
         plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
         if any(name != word for word, name in series.items()):
-            axis.legend(loc="best")
+            legend_below(figure, axis)
     return figure
 
 
@@ -86,7 +87,7 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
     """
     points = list(dict.fromkeys(rows["point"]))
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 1.3 + 0.34 * len(points)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.3 + 0.34 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
         for axis, (name, (place, total)) in zip(axes, layers.items(), strict=True):
             labels = []
@@ -95,11 +96,11 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
                 units = np.array([int(size.split("-")[place]) for size in sizes])
                 axis.barh(row, units.mean(), color=PALETTE[0], alpha=0.35, height=0.6)
                 axis.plot(units, np.full(len(units), row), "|", color="black", ms=9, mew=0.7)
-                labels.append(f"{_name(point)}, n = {len(units)}")
-            axis.set_yticks(range(len(points)), labels, fontsize=9)
+                labels.append(f"{_name(point)}, n = {len(units)}".replace(", ", ",\n", 1))
+            axis.set_yticks(range(len(points)), labels, fontsize=10)
             axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
-            axis.set_title(f"{name},\nof {total}", fontsize=10)
-            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axis.set_title(fill(name, 11) + f",\nof {total}", fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         figure.supxlabel("left at the end", fontsize=11)
     return figure
 
@@ -114,7 +115,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         panels: by column, the panel's title.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 0.6 + 2.3 * len(panels)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 0.6 + 2.3 * len(panels)), layout="constrained")
         axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             known = epochs.dropna(subset=[column])
@@ -131,8 +132,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
                 axis.set_ylim(bottom=0)
-        lines = axes[0].get_lines()
-        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=9)
+        legend_below(figure, axes[0])
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -148,7 +148,7 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     noted = [json.loads(theta) for theta in run.sort_values("epoch")["theta"]]
     noted = [theta for theta in noted if theta]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(6.0, 1.75 * len(titles)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.75 * len(titles)), layout="constrained")
         axes = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
         norm, shades = LogNorm(1, 1000), ListedColormap(mpl.colormaps["Blues"](_SHADES))
         for axis, (gate, title) in zip(axes, titles.items(), strict=True):
@@ -164,7 +164,9 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             )
             axis.set(title=title, ylabel="θ", yticks=[0, 0.5, 1])
         axes[-1].set_xlabel("epoch")
-        figure.colorbar(ScalarMappable(norm, shades), ax=list(axes), label="units", aspect=40)
+        figure.colorbar(
+            ScalarMappable(norm, shades), ax=list(axes), label="units", aspect=40, format="{x:g}"
+        )
     return figure
 
 
@@ -177,7 +179,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
         points: one a row of the figure; a point without a run keeps an empty row.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 1.2 + 0.3 * len(points)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.2 + 0.3 * len(points)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
             found = [rows.loc[rows["point"] == p, column].dropna().to_numpy() for p in points]
@@ -189,11 +191,12 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 if len(values):
                     seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
-            axis.set_xlabel(label, fontsize=10)
-            axis.xaxis.set_major_locator(MaxNLocator(3))
+            axis.set_xlabel(fill(label, 36 // len(panels)), fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(4 - len(panels) // 2))
+            axis.tick_params(labelsize=10)
         counts = Counter(rows["point"])
         labels = [f"{point}, n = {counts[point]}" for point in points]
-        axes[0].set_yticks(range(len(points)), labels, fontsize=9)
+        axes[0].set_yticks(range(len(points)), labels, fontsize=10)
     return figure
 
 
@@ -233,13 +236,13 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
             for (label, epochs), (colour, _, dash) in zip(group.items(), LOOKS, strict=False):
                 weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
                 axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
-            axis.set(title=title, yscale="log", xlabel="epoch")
+            axis.set(title=fill(title, 28), xlabel="epoch", ylabel="weights, thousands")
+            axis.set_yscale("log")
+            axis.tick_params(labelleft=True, labelbottom=True)
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
-            axis.legend(fontsize=8)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("weights, thousands")
+            axis.legend(fontsize=10)
     return figure
 
 
@@ -265,7 +268,7 @@ def zeros_axis(axes: Axes, shares: Sequence[float]) -> None:
     """
     axes.set_xscale("function", functions=(_of_zeros, _zeros_at))
     axes.set_xticks(list(shares), [f"{share:g}" for share in shares])
-    axes.set_xlabel("zeros among the weights, percent (logarithmic in what is left)")
+    axes.set_xlabel("zeros among the weights, percent\n(logarithmic in what is left)")
 
 
 def beside_zeros(shares: Sequence[float], shift: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.baselines.penalties import Penalty
-from pruning_core.figures.style import DENSE, PALETTE, STYLE
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.halo import optimal_coefficient
 
 COLOURS = {"ridge": DENSE, "lasso": PALETTE[1], "hard": PALETTE[2], "bridge": PALETTE[0]}
@@ -30,7 +30,7 @@ def penalties_and_slopes(penalties: Mapping[str, Penalty], largest: float = 2.0)
     """
     sizes = torch.linspace(1e-3, largest, 800, dtype=torch.float64)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.2), layout="constrained")
         axes = figure.subplots(1, 2)
         for name, penalty in penalties.items():
             style = {"color": COLOURS[name], "ls": DASHES[name], "lw": 2, "label": name}
@@ -54,7 +54,7 @@ def thresholding_rules(rules: Mapping[str, Tensor], values: Tensor, threshold: f
     """
     z = values.numpy()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.4), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.4), layout="constrained")
         axis = figure.subplots()
         axis.plot(z, z, color="#bbbbbb", lw=1)
         axis.axvline(threshold, color="#bbbbbb", lw=1)
@@ -78,7 +78,7 @@ def paths(by_title: Mapping[str, Path], xi: float, psi: float) -> Figure:
         psi: ψ of the curve.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
         axes = figure.subplots(1, len(by_title), sharex=True, sharey=True, squeeze=False)[0]
         for axis, (title, (weights, coefficients)) in zip(axes, by_title.items(), strict=True):
             sizes = torch.linspace(0, 1.3, 400, dtype=torch.float64)
@@ -89,9 +89,9 @@ def paths(by_title: Mapping[str, Path], xi: float, psi: float) -> Figure:
                 axis.plot(w, c, color=colour, lw=1.6)
                 axis.plot(w[0], c[0], "o", color=colour, ms=5)
                 axis.plot(w[-1], c[-1], "*", color="black", ms=11, zorder=5, clip_on=False)
-            axis.set(title=title, xlabel="w", xlim=(-0.05, 1.3), ylim=(0, 2.1))
+            axis.set(title=title, xlabel="w", ylabel="λ", xlim=(-0.05, 1.3), ylim=(0, 2.1))
+            axis.tick_params(labelleft=True)
             axis.legend(loc="lower right")
-        axes[0].set_ylabel("λ")
     return figure
 
 
@@ -105,7 +105,7 @@ def lag(by_ratio: Mapping[float, Path], step: float, xi: float, psi: float) -> F
         psi: ψ.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.6), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axes = figure.subplots(2, sharex=True)
         for colour, (ratio, (weights, coefficients)) in zip(
             (PALETTE[1], PALETTE[0], PALETTE[2]), by_ratio.items(), strict=False
@@ -131,7 +131,7 @@ def reached(values: Tensor, rule: Tensor, ends: Mapping[str, Tensor]) -> Figure:
         ends: by label, w after the last step; shape (n,).
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
         lines = {"least of the marginal": rule, **ends}
         looks = (("#cccccc", 9), (PALETTE[1], 6), (PALETTE[0], 3.5), ("black", 1.2))
