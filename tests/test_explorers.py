@@ -286,10 +286,9 @@ def test_joint_descent_is_that_of_the_package(
     shown = explorer("joint_descent")
     shown.turn(psi=psi, ratio=ratio, z=z)
     target = torch.full((len(joint.STARTS),), float(z))
-    begin = torch.tensor(joint.STARTS)
-    w, c = joint_path(
-        target, *begin.T, joint.XI, psi, step=joint.STEP, steps=joint.STEPS, ratio=ratio
-    )
+    weight, coefficient = torch.tensor(joint.STARTS).T
+    settings = (target, weight, coefficient, joint.XI, psi)
+    w, c = joint_path(*settings, step=joint.STEP, steps=joint.STEPS, ratio=ratio)
     rows = shown.rows("w", "coefficient", "step", "start", "last", "fate", "path")
     survivors = 0
     for start in range(len(joint.STARTS)):

@@ -223,15 +223,15 @@ def test_a_prediction_is_asked_for_and_answered_by_keyboard(
 def test_the_right_answers_of_the_predictions_are_those_of_results() -> None:
     table = trained.trajectories_of(ARCHIVE).query("price == 28 and seed == 0")
     share = {}
-    for row in table.itertuples():
-        counts = [int(count or 0) for count in str(row.theta0).split(" ")]
-        share[row.epoch] = sum(counts[1:-1]) / sum(counts) if sum(counts) else 0
+    for row in table.to_dict("records"):
+        counts = [int(count or 0) for count in str(row["theta0"]).split(" ")]
+        share[row["epoch"]] = sum(counts[1:-1]) / sum(counts) if sum(counts) else 0
     first = min(epoch for epoch, part in share.items() if epoch > 1 and part < 0.05)
     predict = explorers.theta_in_motion(ARCHIVE).spec["usermeta"]["predict"]
     assert predict["right"] == int(3 * (first - 1) // 90)
     assert f"After epoch {first} " in predict["answer"]
     known = runs(ARCHIVE, "halo-lenet-300-100").query("point == 'large'")
-    before, after = known["error_at_95"].mean(), known["error_at_98"].mean()
+    before, after = (known[f"error_at_{zeros}"].to_numpy(float).mean() for zeros in (95, 98))
     predict = explorers.error_against_zeros(ARCHIVE, "lenet-300-100").spec["usermeta"]["predict"]
     assert predict["right"] == (0 if after < 1.1 * before else 1 if after < 2 * before else 2)
     assert f"It is {after:.2f} %" in predict["answer"]
