@@ -40,6 +40,7 @@ FIRST = (  # the files that take longest, so that no process is left alone with 
     "test_training.py",
     "test_lab.py",
     "test_explorers.py",
+    "test_explorers_in_pages.py",
     "test_studies.py",
     "test_wheel.py",
     "test_draw_a_digit.py",
