@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from xml.etree import ElementTree
 from bs4 import BeautifulSoup, Doctype, ProcessingInstruction, Tag
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+
+VERSION = version("pruning-core")
+"""Without one, the builder warns."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MATHJAX = files("sphinx-mathjax-offline") / "static" / "mathjax" / "tex-svg-full.js"
@@ -43,7 +47,7 @@ MathJax = {{
         const wrong = svg.querySelector("[data-mml-node=merror], [fill=red]") !== null;
         for (const part of [svg, ...svg.querySelectorAll("*")])
           for (const name of part.getAttributeNames())
-            if (name === "focusable" || name.startsWith("data-")) part.removeAttribute(name);
+            if (/^(focusable|aria-hidden|data-.*)$/.test(name)) part.removeAttribute(name);
         return wrong ? null : new XMLSerializer().serializeToString(svg);
       }});
       const found = document.createElement("pre");
@@ -152,9 +156,8 @@ def write(soup: BeautifulSoup, drawn: Mapping[Formula, str]) -> str:
 def with_properties(manifest: str, drawn_on: Iterable[str]) -> str:
     """The manifest, which says of a page with drawings that it has some."""
     for name in drawn_on:
-        manifest = re.sub(
-            rf'(href="{re.escape(name)}"[^>]*?) ?/>', r'\1 properties="svg"/>', manifest
-        )
+        item = rf'(href="{re.escape(name)}"[^>]*?) ?/>'
+        manifest = re.sub(item, r'\1 properties="svg"/>', manifest)
     return manifest
 
 
@@ -188,5 +191,6 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register for the end of the build."""
+    app.connect("config-inited", lambda _, config: setattr(config, "version", VERSION))
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
