@@ -23,14 +23,17 @@ from bs4 import BeautifulSoup, Doctype, ProcessingInstruction, Tag
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-VERSION = version("pruning-core")
-"""Without one, the builder warns."""
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MATHJAX = files("sphinx-mathjax-offline") / "static" / "mathjax" / "tex-svg-full.js"
 
-LIFELESS = "script, button, input, select, textarea, canvas, form, label, a.headerlink, noscript"
+LIFELESS = (
+    "script, button, input, select, textarea, canvas, form, label, noscript, a.headerlink, "
+    ".live-only"
+)
 """What a page without scripts has no use for."""
+
+STYLES = {"epub.css", "pygments.css", "epub-book.css"}
+"""Of the pages; others are for screens with a theme."""
 
 Formula = tuple[str, bool]
 """TeX, and whether it is displayed."""
@@ -128,8 +131,19 @@ def without_scripts(soup: BeautifulSoup) -> None:
     """Leave out what does nothing on paper, and open what is folded."""
     for element in soup.select(LIFELESS):
         element.decompose()
+    for link in soup.select('link[rel="stylesheet"]'):
+        if Path(str(link["href"])).name not in STYLES:
+            link.decompose()
     for element in soup.select("details"):
         element["open"] = "open"
+    for link in soup.select("a[href]"):  # of notebooks' outputs, which know the book's pages
+        link["href"] = re.sub(r"^([\w-]+)\.html(?=#|$)", r"\1.xhtml", str(link["href"]))
+    names: set[str] = set()
+    for element in soup.select("[id]"):
+        if element["id"] in names:  # every proof of a page has the same
+            del element["id"]
+        else:
+            names.add(str(element["id"]))
     for element in soup.find_all(True):
         for name in [name for name in element.attrs if name.startswith("on")]:
             del element[name]
@@ -165,7 +179,13 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     """Go through what the builder made."""
     if error is not None or app.builder.name != "epub":
         return
-    path = Path(app.outdir, f"{app.config.epub_basename}.epub")
+    finish_file(
+        Path(app.outdir, f"{app.config.epub_basename}.epub"), app.config.mathjax3_config["tex"]
+    )
+
+
+def finish_file(path: Path, tex: Mapping[str, Any]) -> None:
+    """The same, of a file."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     pages = {name: parse(text) for name, text in members.items() if name.endswith(".xhtml")}
@@ -174,7 +194,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
         without_scripts(soup)
         found[name] = [formula for _, formula in formulas_of(soup)]
     every = list(dict.fromkeys(formula for formulas in found.values() for formula in formulas))
-    drawn = typeset(every, app.config.mathjax3_config["tex"])
+    drawn = typeset(every, tex)
     for name, soup in pages.items():
         members[name] = write(soup, drawn).encode()
     drawn_on = [name for name, formulas in found.items() if formulas]
@@ -189,8 +209,14 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     partial.replace(path)
 
 
+def name_it(app: Sphinx, config: Any) -> None:
+    """What Jupyter Book leaves open: the builder warns without a version."""
+    config.version = version("pruning-core")
+    config.epub_title = config.html_title
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register for the end of the build."""
-    app.connect("config-inited", lambda _, config: setattr(config, "version", VERSION))
+    app.connect("config-inited", name_it)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
