@@ -128,7 +128,10 @@ def test_what_lies_on_a_map_keeps_its_colours_and_what_is_beside_it_does_not() -
     on_it = {t.text for g in root.iterfind(".//s:g[@class='kept']", NS) for t in g}
     assert "on it" in on_it
     assert "beside it" not in on_it
-    assert not drawn(picture()).findall(".//s:g[@class='kept']", NS)
+    for plain in (lambda axis: axis.plot([0, 1]), lambda axis: axis.contour(np.eye(9))):
+        assert not drawn(picture(plain)).findall(".//s:g[@class='kept']", NS)
+    filled = drawn(picture(lambda axis: axis.contourf(np.eye(9))))
+    assert filled.findall(".//s:g[@class='kept']", NS)
 
 
 def test_thousands_of_marks_become_an_image_and_a_few_do_not() -> None:

@@ -165,11 +165,13 @@ def _name_groups(figure: Figure, pieces: list[_Piece]) -> dict[Text, Any]:
         for index, child in enumerate(piece.children):
             child.set_gid(f"piece{number}-{index}")
     for index, axes in enumerate(figure.axes):
-        fixed = any(isinstance(c, QuadMesh | ContourSet) for c in axes.collections)
-        for number, artist in enumerate(axes.get_children() if fixed or axes.images else ()):
-            if artist not in (axes.xaxis, axes.yaxis, *axes.spines.values()) and not (
-                isinstance(artist, Text) and artist not in axes.texts
-            ):
+        filled = [c for c in axes.collections if isinstance(c, ContourSet) and c.filled]
+        if axes.images or filled or any(isinstance(c, QuadMesh) for c in axes.collections):
+            beside = {axes.xaxis, axes.yaxis, *axes.spines.values()}
+            on_it = [a for a in axes.get_children() if a not in beside]
+            on_it = [a for a in on_it if not isinstance(a, Text) or a in axes.texts]
+            on_it += [*axes.xaxis.get_gridlines(), *axes.yaxis.get_gridlines()]
+            for number, artist in enumerate(on_it):
                 artist.set_gid(f"kept-{index}-{number}")
     for collection in figure.findobj(Collection):
         paths, offsets = collection.get_paths(), collection.get_offsets()
