@@ -10,7 +10,16 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
+from pruning_core.figures.style import (
+    DENSE,
+    KEPT,
+    PALETTE,
+    REMOVED,
+    STYLE,
+    WIDTH,
+    Picture,
+    legend_below,
+)
 
 MARKERS = "osD^v"
 
@@ -61,11 +70,11 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
                 label=count,
             )
         axis.axvline(100, color=DENSE, lw=1)
-        axis.set(xlabel="percent of the dense network", xlim=(0, None))
-        axis.set_yticks(range(len(versions)), versions)
+        axis.set(xlabel="percent of the dense one", xlim=(0, None))
+        axis.set_yticks(range(len(versions)), versions, fontsize=10)
         axis.set_ylim(len(versions) - 0.5, -0.5)
         axis.tick_params(axis="y", length=0)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3, frameon=False)
+        legend_below(figure, axis)
     return figure
 
 

@@ -17,13 +17,18 @@ from pruning_core.figures.results import (
     seeds_and_interval,
     zeros_axis,
 )
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import (
+    DENSE,
+    LOOKS,
+    PALETTE,
+    STYLE,
+    WIDTH,
+    Picture,
+    label_beside,
+    legend_below,
+)
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.published import OURS, undominated
-
-_OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
-_OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
-"""Where a label may stand, in points from its place."""
 
 
 def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
@@ -75,10 +80,12 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         axis.axvline(0, color="black", lw=1)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
         axis.set_yticks(range(len(found)), labels, fontsize=10)
-        ticks = [tick for tick in (-10, -1, -0.5, 0, 0.5, 1, 10) if abs(tick) < limit]
+        halves = (-0.5, 0.5) if limit < 4 else ()
+        ticks = [tick for tick in (-10, -1, *halves, 0, 1, 10) if abs(tick) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=xlabel, ylim=(len(found) - 0.5, -0.5))
+        axis.set_ylim(len(found) - 0.5, -0.5)
+        figure.supxlabel(xlabel, fontsize=11)
     return figure
 
 
@@ -139,7 +146,7 @@ def field_of_results(
                 axis.plot(*place, "s", mec=DENSE, mfc=fill, ms=width)
             if len(rows):
                 axis.plot([], [], "s", mec=DENSE, mfc=fill, ms=6, label=name)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=10)
+        legend_below(figure, axis)
         in_order = theirs.sort_values(["first", "size"], ascending=False)
         named = in_order.drop_duplicates("method")["method"]
         _label(figure, axis, in_order, named, near)
@@ -167,27 +174,16 @@ def _label(
     places = [*theirs[["size", "error_percent"]].to_numpy(), *ours[["size", "error"]].to_numpy()]
     points = [axis.transData.transform(place) for place in places]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
-    frame = axis.get_window_extent()
     for row in theirs.loc[named.index].to_dict("records"):
-        for dx, dy in _OFFSETS:
-            text = axis.annotate(
-                row["method"],
-                (row["size"], row["error_percent"]),
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="center",
-                fontsize=10,
-                color="#222222" if row["first"] else "#555555",
-                fontweight="bold" if row["first"] else "normal",
-            )
-            box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in taken)
-            if free and frame.contains(*box.min) and frame.contains(*box.max):
-                taken.append(box)
-                break
-            if not row["first"] or (dx, dy) != _OFFSETS[-1]:
-                text.remove()
+        label_beside(
+            axis,
+            row["method"],
+            (row["size"], row["error_percent"]),
+            taken,
+            anyhow=row["first"],
+            color="#222222" if row["first"] else "#555555",
+            fontweight="bold" if row["first"] else "normal",
+        )
 
 
 def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
@@ -211,5 +207,5 @@ def like_for_like(rows: Mapping[str, tuple[float, bool, pd.Series]]) -> Figure:
         for fill, name in ((DENSE, "published"), ("white", "recalled")):
             axis.plot([], [], "s", mec=DENSE, mfc=fill, label=name)
         axis.plot([], [], "o-", color=PALETTE[0], label="ours")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=3, fontsize=10)
+        legend_below(figure, axis)
     return figure

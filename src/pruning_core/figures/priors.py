@@ -73,8 +73,8 @@ def loss_meets_balls(
             axis.plot(*_unit_circle(q).T, color=KEPT, lw=1.5)
             axis.plot(*centre, "+", color=DENSE, markersize=9)
             axis.plot(*point, "o", color=REMOVED, markersize=8, markeredgecolor="white")
-            axis.set(title=title, xlabel="$w_1$", aspect="equal", xlim=(-1.25, reach))
-            axis.set_ylabel("$w_2$")
+            axis.set(title=title, xlabel="w₁", aspect="equal", xlim=(-1.25, reach))
+            axis.set_ylabel("w₂")
             axis.tick_params(labelleft=True)
             axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], ylim=(-1.25, reach))
     return figure

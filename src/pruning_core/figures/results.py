@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from pruning_core.figures.style import LOOKS, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import LOOKS, PALETTE, STYLE, WIDTH, Picture, legend_below
 from pruning_core.studies.intervals import mean_interval
 
 _MARKERS = "os^Dv"
@@ -74,7 +74,7 @@ def error_against_size(
         plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
         if any(name != word for word, name in series.items()):
-            axis.legend(loc="best")
+            legend_below(figure, axis)
     return figure
 
 
@@ -96,11 +96,11 @@ def architectures(rows: pd.DataFrame, layers: Mapping[str, tuple[int, int]]) -> 
                 units = np.array([int(size.split("-")[place]) for size in sizes])
                 axis.barh(row, units.mean(), color=PALETTE[0], alpha=0.35, height=0.6)
                 axis.plot(units, np.full(len(units), row), "|", color="black", ms=9, mew=0.7)
-                labels.append(f"{_name(point)}, n = {len(units)}")
+                labels.append(f"{_name(point)}, n = {len(units)}".replace(", ", ",\n", 1))
             axis.set_yticks(range(len(points)), labels, fontsize=10)
             axis.set(ylim=(len(points) - 0.5, -0.5), xlim=(0, None))
-            axis.set_title(f"{name},\nof {total}", fontsize=10)
-            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axis.set_title(fill(name, 11) + f",\nof {total}", fontsize=10)
+            axis.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         figure.supxlabel("left at the end", fontsize=11)
     return figure
 
@@ -132,8 +132,7 @@ def over_epochs(epochs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
                 axis.set_yscale("symlog", linthresh=1)
                 axis.yaxis.set_major_formatter(ScalarFormatter())
                 axis.set_ylim(bottom=0)
-        lines = axes[0].get_lines()
-        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=10)
+        legend_below(figure, axes[0])
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -165,7 +164,9 @@ def theta_histograms(run: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             )
             axis.set(title=title, ylabel="θ", yticks=[0, 0.5, 1])
         axes[-1].set_xlabel("epoch")
-        figure.colorbar(ScalarMappable(norm, shades), ax=list(axes), label="units", aspect=40)
+        figure.colorbar(
+            ScalarMappable(norm, shades), ax=list(axes), label="units", aspect=40, format="{x:g}"
+        )
     return figure
 
 
@@ -190,7 +191,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 if len(values):
                     seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
-            axis.set_xlabel(fill(label, 48 // len(panels)), fontsize=10)
+            axis.set_xlabel(fill(label, 36 // len(panels)), fontsize=10)
             axis.xaxis.set_major_locator(MaxNLocator(4 - len(panels) // 2))
             axis.tick_params(labelsize=10)
         counts = Counter(rows["point"])
@@ -235,7 +236,8 @@ def size_over_epochs(groups: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure
             for (label, epochs), (colour, _, dash) in zip(group.items(), LOOKS, strict=False):
                 weights = pd.Series(epochs.groupby("epoch")["weights_kept"].mean()) / 1000
                 axis.plot(weights, color=colour, ls=dash, lw=2, label=label)
-            axis.set(title=title, yscale="log", xlabel="epoch", ylabel="weights, thousands")
+            axis.set(title=fill(title, 28), xlabel="epoch", ylabel="weights, thousands")
+            axis.set_yscale("log")
             axis.tick_params(labelleft=True, labelbottom=True)
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
@@ -266,7 +268,7 @@ def zeros_axis(axes: Axes, shares: Sequence[float]) -> None:
     """
     axes.set_xscale("function", functions=(_of_zeros, _zeros_at))
     axes.set_xticks(list(shares), [f"{share:g}" for share in shares])
-    axes.set_xlabel("zeros among the weights, percent (logarithmic in what is left)")
+    axes.set_xlabel("zeros among the weights, percent\n(logarithmic in what is left)")
 
 
 def beside_zeros(shares: Sequence[float], shift: float) -> np.ndarray:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from pruning_core.figures import svg
@@ -30,6 +32,10 @@ LOOKS = (
 
 WIDTH = 4.3
 """Inches, of a panel with no other beside it."""
+
+_OFFSETS = [(7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)]
+_OFFSETS += [(dx, dy) for dy in (20, -20, 30, -30) for dx in (7, -7)]
+"""Where a label may stand, in points from its place."""
 
 STYLE: Any = {
     "figure.dpi": 85,
@@ -49,6 +55,60 @@ STYLE: Any = {
 def few_colours(image: Image.Image, colours: int) -> Image.Image:
     """The same picture, opaque, in a palette of its own: as PNG a third of the size."""
     return image.convert("RGB").quantize(colours)
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """What the lines of the axes are, below them, in as many columns as find room."""
+    handles, labels = axes.get_legend_handles_labels()
+    room = 13 * figure.get_figwidth()  # letters of ten points
+    columns = max(1, int(room / (7 + max(map(len, labels)))))
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(columns, len(labels)),
+        fontsize=10,
+        frameon=False,
+    )
+
+
+def label_beside(
+    axis: Axes,
+    label: str,
+    place: tuple[float, float],
+    taken: list[Bbox],
+    anyhow: bool = True,
+    **style: Any,
+) -> None:
+    """A label near a place of drawn axes, where it covers nothing that is taken; takes its own.
+
+    Args:
+        axis: of a figure that has been drawn, so that places on it are known.
+        label: the text.
+        place: in the units of the data.
+        taken: boxes, in pixels; the label's is added.
+        anyhow: if there is no room, stand at the last place tried instead of nowhere.
+        style: of the text.
+    """
+    frame = axis.get_window_extent()
+    for dx, dy in _OFFSETS:
+        text = axis.annotate(
+            label,
+            place,
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+            va="center",
+            fontsize=10,
+            **style,
+        )
+        box = text.get_window_extent()
+        free = not any(box.overlaps(other) for other in taken)
+        if free and frame.contains(*box.min) and frame.contains(*box.max):
+            taken.append(box)
+            return
+        if not anyhow or (dx, dy) != _OFFSETS[-1]:
+            text.remove()
 
 
 class _FewColours(FigureCanvasAgg):

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -25,7 +26,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-FONTS = "'DejaVu Sans', Verdana, Arial, sans-serif"
+FONTS = "DejaVu Sans, Verdana, Arial, sans-serif"
 """The first is what positions were computed with; the second has the same widths."""
 
 _MANY = 400
@@ -38,6 +39,9 @@ _SETTINGS: Any = {
 }
 _MARK = "\ue000"
 """Before every name, until it is the figure's own: several figures share a page."""
+
+_SEEN = 1500
+"""Points of a line; of more, those within 0.4 points of width share their extremes."""
 
 _OUTLINE = ".outlined text{paint-order:stroke;stroke:#ffffff;stroke-width:2.5px}"
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -113,12 +117,13 @@ def _together(parts: list[_Piece]) -> list[_Piece]:
             return False
         if other in getattr(one, "_colorbar_info", {}).get("parents", ()):
             return True
-        for shared, axis in (
-            (one.get_shared_x_axes(), one.xaxis),
-            (one.get_shared_y_axes(), one.yaxis),
-        ):
-            if shared.joined(one, other) and not _has_labels(axis):
-                return True
+        here, there = one.get_position(), other.get_position()
+        above = here.x0 < there.x1 and there.x0 < here.x1
+        shared_x, shared_y = one.get_shared_x_axes(), one.get_shared_y_axes()
+        if above and shared_x.joined(one, other):
+            return not _has_labels(one.xaxis)
+        if not above and shared_y.joined(one, other):
+            return not _has_labels(one.yaxis)
         return False
 
     groups: list[list[_Piece]] = []
@@ -160,6 +165,12 @@ def _runs(parts: list[_Piece], axis: int) -> list[list[_Piece]]:
 def _name_groups(figure: Figure, pieces: list[_Piece]) -> dict[Text, Any]:
     """Give groups the names that become classes; return the outlines of text, taken away."""
     figure.patch.set_gid("paper-0")
+    for text in figure.findobj(Text):
+        anchor = {"right": "end", "center": "middle"}.get(text.get_horizontalalignment())
+        if "\n" in text.get_text() and anchor and text.get_rotation() == 0:
+            box = text.get_window_extent()
+            place = {"end": box.x1, "middle": (box.x0 + box.x1) / 2}[anchor]
+            text.set_gid(f"lines-{anchor}-{place * 72 / figure.dpi:.2f}")
     for number, piece in enumerate(pieces):
         for index, child in enumerate(piece.children):
             child.set_gid(f"piece{number}-{index}")
@@ -191,6 +202,7 @@ def _compact(source: str, pieces: list[_Piece]) -> str:
             root.remove(child)
     used = dict.fromkeys(re.findall(r"(?:url\(|href=\")#([^\")]+)", source))
     _tidy(root, {name: f"{_MARK}i{number}" for number, name in enumerate(used)})
+    _join(root, {e.attrib["id"]: e for e in root.iter() if "id" in e.attrib})
     whole = Bbox.union([piece.box for piece in pieces])
     numbers = [f"{value:.1f}" for value in (*whole.min, whole.width, whole.height)]
     width, height = numbers[2:]
@@ -208,15 +220,49 @@ def _compact(source: str, pieces: list[_Piece]) -> str:
     style.text = _OUTLINE + _classes(root)
     root.insert(0, style)
     text = ElementTree.tostring(root, encoding="unicode")
+    text = re.sub(r"<[^>]*>", lambda tag: tag[0].replace('"', "'"), text)  # for JSON
     return text.replace(_MARK, f"f{hashlib.sha256(text.encode()).hexdigest()[:5]}")
+
+
+def _join(element: ElementTree.Element, marks: dict[str, ElementTree.Element]) -> None:
+    """Many equal marks become one path, if they are ticks, else a group that has their style."""
+    for child in element:
+        _join(child, marks)
+    children: list[ElementTree.Element] = []
+    for (tag, mark, style), run in groupby(element, _look):
+        found = list(run)
+        if len(found) < 3 or not tag.endswith("}use"):
+            children.extend(found)
+            continue
+        drawing = marks[mark.lstrip("#")]
+        ends = re.fullmatch(r"M(\S+) (\S+)L(\S+) (\S+)", drawing.attrib["d"])
+        if ends is None:
+            joined = ElementTree.Element(f"{{{SVG}}}g", {"style": style})
+            for child in found:
+                child.attrib.pop("style", None)
+            joined.extend(found)
+        else:
+            x0, y0, x1, y1 = map(float, ends.groups())
+            places = [(float(c.attrib["x"]), float(c.attrib["y"])) for c in found]
+            lines = (f"M{x + x0:.1f} {y + y0:.1f}L{x + x1:.1f} {y + y1:.1f}" for x, y in places)
+            opacity = re.findall("stroke-opacity:[^;]*", style)
+            style = ";".join([drawing.get("style", ""), *opacity])
+            joined = ElementTree.Element(f"{{{SVG}}}path", {"d": "".join(lines), "style": style})
+        children.append(joined)
+    element[:] = children
+
+
+def _look(element: ElementTree.Element) -> tuple[str, str, str]:
+    """What makes it like its neighbour, but for the place."""
+    return element.tag, element.get(f"{{{XLINK}}}href", ""), element.get("style", "")
 
 
 def _classes(root: ElementTree.Element) -> str:
     """Give a class to every style; return the rules."""
     names: dict[str, str] = {}
     for element in root.iter():
-        if element is not root and "style" in element.attrib:
-            style = element.attrib.pop("style")
+        style = element.attrib.pop("style", "") if element is not root else ""
+        if style:
             element.set("class", names.setdefault(style, f"{_MARK}s{len(names)}"))
     return "".join(f".{name}{{{style}}}" for style, name in names.items())
 
@@ -238,7 +284,13 @@ def _tidy(element: ElementTree.Element, ids: dict[str, str]) -> None:
     found = re.fullmatch(r"(paper|kept|outlined|piece\d+)-[\d-]+", name)
     if found:
         kind = found[1]
-        element.set("class", kind if not kind.startswith("piece") else f"piece {kind}")
+        element.set("class", f"piece {kind}" if kind.startswith("piece") else kind)
+    lines = re.fullmatch(r"lines-(\w+)-(.*)", name)
+    if lines:  # whose places are right in one font only
+        for line in element:
+            style = re.sub(";?text-anchor:[^;]*", "", line.get("style", ""))
+            line.set("style", f"{style};text-anchor:{lines[1]}")
+            line.set("x", lines[2])
     if name in ids:
         element.set("id", ids[name])
     else:
@@ -248,7 +300,7 @@ def _tidy(element: ElementTree.Element, ids: dict[str, str]) -> None:
             del element.attrib[key]
         elif key in _ROUNDED:
             value = " ".join(_rounded(value).split())
-            element.set(key, re.sub(r" ?([MLCQz]) ?", r"\1", value) if key == "d" else value)
+            element.set(key, _thinned(re.sub(r" ?([MLCQz]) ?", r"\1", value)))
         elif key == "style":
             element.set(key, ";".join(_declarations(value)))
         elif "#" in value:
@@ -261,6 +313,21 @@ def _rounded(numbers: str) -> str:
     return _NUMBER.sub(lambda n: f"{float(n[0]):.{places}f}".rstrip("0").rstrip("."), numbers)
 
 
+def _thinned(path: str) -> str:
+    """Of a line from left to right: where it is left with more points than can be seen."""
+    points = re.findall(r"[ML](\S+) ([^MLCQz]+)", path)
+    if len(points) < _SEEN or re.search("[CQz]", path) or path.count("M") > 1:
+        return path
+    places = np.array(points, dtype=float)
+    if (np.diff(places[:, 0]) < 0).any():
+        return path
+    kept: list[int] = []
+    for same in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places[:, 0] // 0.4)) + 1):
+        ends = {same[0], same[places[same, 1].argmin()], same[places[same, 1].argmax()], same[-1]}
+        kept.extend(sorted(ends))
+    return "M" + "L".join(" ".join(points[index]) for index in kept)
+
+
 def _declarations(style: str) -> Iterator[str]:
     """Of a style: sizes of text without the family, which the root has."""
     for declaration in filter(None, (part.strip() for part in style.split(";"))):
@@ -271,5 +338,7 @@ def _declarations(style: str) -> Iterator[str]:
             yield f"font-size:{found[2]}px"
             yield from (f"font-style:{s}" for s in ("italic", "oblique") if s in found[1])
             yield from ["font-weight:bold"] * ("bold" in found[1] or "700" in found[1])
+        elif key == "opacity":  # which a group would apply to all of it at once
+            yield f"fill-opacity:{value};stroke-opacity:{value}"
         elif key != "font-family":
             yield f"{key}:{value}"

@@ -9,9 +9,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from pruning_core.figures.results import plain_log
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import (
+    DENSE,
+    PALETTE,
+    STYLE,
+    WIDTH,
+    Picture,
+    label_beside,
+    legend_below,
+)
 
 _TITLES = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
 
@@ -65,7 +74,7 @@ def rectangle(costs: np.ndarray, departure: float) -> Figure:
             label="the same area",
         )
         axis.annotate(
-            rf"$\bar{{t}}$ = {departure:.1f}",
+            f"t̄ = {departure:.1f}",
             (departure, 60),
             (8, 0),
             textcoords="offset points",
@@ -129,25 +138,34 @@ def work_to_error(networks: pd.DataFrame, recommended: Mapping[str, float]) -> F
             at_price = pruned["price"] == price
             _with_intervals(axis, pruned.loc[~at_price], "o", PALETTE[0], "white")
             _with_intervals(axis, pruned.loc[at_price], "o", PALETTE[0], PALETTE[0])
-            for row in own.to_dict("records"):
-                is_dense = row["method"] == "dense"
-                text = f"{row['epochs']}" if is_dense else f"{row['price']:g}"
-                style = {"fontsize": 10, "color": DENSE if is_dense else PALETTE[0]}
-                style |= {"ha": "center", "va": "top" if is_dense else "bottom"}
-                place = (row["work"], row["low" if is_dense else "high"])
-                shift = (0, -4 if is_dense else 4)
-                axis.annotate(text, place, shift, textcoords="offset points", **style)
             plain_log(axis, "x", own["work"].to_numpy())
             plain_log(axis, "y", own[["low", "high", "error"]].stack().to_numpy())
-        axes[-1].set_xlabel("multiply-accumulates of training, in epochs of the dense network")
+        axes[-1].set_xlabel("multiply-accumulates of training,\nin epochs of the dense network")
         for name, mark, colour, fill in (
             ("dense, with its epochs", "s-", DENSE, DENSE),
             ("pruned at the recommended price", "o", PALETTE[0], PALETTE[0]),
             ("pruned at other prices, in nats", "o", PALETTE[0], "white"),
         ):
             axes[0].plot([], [], mark, color=colour, mfc=fill, label=name)
-        axes[0].legend(fontsize=10)
+        legend_below(figure, axes[0])
+        figure.canvas.draw()
+        for axis, model in zip(axes, recommended, strict=True):
+            _name_points(axis, networks.loc[networks["model"] == model])
     return figure
+
+
+def _name_points(axis: Axes, own: pd.DataFrame) -> None:
+    """Epochs or price beside each point, away from the others and their intervals."""
+    ends = [axis.transData.transform(own[["work", end]].to_numpy()) for end in ("low", "high")]
+    taken = [
+        Bbox([[x - 5, low - 3], [x + 5, high + 3]])
+        for (x, low), (_, high) in zip(*ends, strict=True)
+    ]
+    for row in own.sort_values("work").to_dict("records"):
+        dense = row["method"] == "dense"
+        text = f"{row['epochs']}" if dense else f"{row['price']:g}"
+        colour = DENSE if dense else PALETTE[0]
+        label_beside(axis, text, (row["work"], row["error"]), taken, color=colour)
 
 
 def _with_intervals(
