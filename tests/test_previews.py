@@ -59,7 +59,7 @@ def test_a_page_holds_once_what_its_links_lead_to(built: ScratchBook) -> None:
     texts = {name: " ".join(t.get_text().split()) for name, t in found.items()}
     assert texts["first.html#equation-eq-first"].replace(" ", "") == r"(1)\[a=b\]"
     assert texts["first.html#thm-first"].startswith("Theorem 1 (A theorem) It holds that")
-    assert texts["first.html#term-gate"] .startswith("gate")
+    assert texts["first.html#term-gate"].startswith("gate")
 
 
 def test_what_is_shown_has_neither_names_nor_links(built: ScratchBook) -> None:

@@ -51,8 +51,9 @@ class WithPicture(SphinxPostTransform):
 def load_bundle(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Let a page with an explorer load the script."""
+    """Let a page with an explorer load the script and the style."""
     if doctree and any(doctree.findall(_is_explorer)):
+        app.add_css_file("explorers.css")
         app.add_js_file(BUNDLE, loading_method="defer")
 
 

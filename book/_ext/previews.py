@@ -25,7 +25,7 @@ TARGETS = ", ".join(
         "figure",
     )
 )
-LEFT_OUT = "a.headerlink, span.backrefs, script, .figure-download, .solution"
+LEFT_OUT = "a.headerlink, a.download-figure, span.backrefs, script"
 
 
 class WrittenPage:
@@ -81,6 +81,10 @@ def excerpt(target: Tag) -> str:
         shown = BeautifulSoup(f"<dl>{target}{meaning}</dl>", "html.parser")
     else:
         shown = BeautifulSoup(str(target), "html.parser")
+    for file in shown.select("a.download-figure[href]"):  # in place of the drawing in the page
+        for drawing in shown.select(".drawing"):
+            alternative = str(drawing["aria-label"])
+            drawing.replace_with(shown.new_tag("img", src=str(file["href"]), alt=alternative))
     for element in shown.select(LEFT_OUT):
         element.decompose()
     for element in shown.select("[id]"):

@@ -56,7 +56,8 @@ class Prediction:
         choices: two or three answers.
         right: place of the right one.
         answer: what is seen, and why, whichever was chosen.
-        hides: from where to where the chart is covered, as shares of its width.
+        hides: from where to where the chart is covered, as shares of its width, and from where
+            down, as a share of its height.
         sets: the controls that the answer turns, by their parameters.
     """
 
@@ -64,7 +65,7 @@ class Prediction:
     choices: Sequence[str]
     right: int
     answer: str
-    hides: tuple[float, float] | None = None
+    hides: tuple[float, float, float] | None = None
     sets: Mapping[str, Any] | None = None
 
 
@@ -124,7 +125,7 @@ class Explorer:
         """PNG in few colours, on white; what to look at stands in its caption."""
         title = {**self.spec["title"], "subtitle": ""}
         changed = {"config": CONFIG | {"background": "white"}, "title": title}
-        full = vl_convert.vegalite_to_png({**self.spec, **changed}, scale=1.2)
+        full = vl_convert.vegalite_to_png({**self.spec, **changed})
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(full)) as image:
             image.convert("RGB").quantize(24, kmeans=3).save(buffer, format="png", optimize=True)

@@ -165,7 +165,7 @@ def _prediction(table: pd.DataFrame, price: float, seed: int) -> Prediction:
         ["in the first third of the training", "in the second third", "only in the last third"],
         third,
         f"After epoch {few} of {last} it is {between[few]:.1f} % of the pixels of this run.",
-        (0.3, 1),
+        (0.32, 1, 0.1),
     )
 
 
@@ -180,12 +180,10 @@ def trajectories_of(archive: Archive) -> pd.DataFrame:
     noted = known.merge(epochs(archive, STUDY), on="run")
     last = noted.groupby("run")["epoch"].transform("max")
     noted = noted.loc[noted["epoch"].isin(SHOWN_EPOCHS) | (noted["epoch"] == last)]
-    before = noted.groupby("run")["epoch"].shift(fill_value=0)
     sizes = np.stack(list(noted["architecture"]))
     spread = [json.loads(theta) for theta in noted["theta"]]
     return pd.DataFrame(
         {"price": noted["log_gamma"], "seed": noted["seed"], "epoch": noted["epoch"]}
-        | {"before": before}
         | {"error": noted["test_error_percent"].round(2)}
         | {f"size{layer}": sizes[:, layer] for layer in range(3)}
         | {

@@ -38,7 +38,7 @@ def life_of_a_unit() -> Explorer:
         slider("logGamma", "price log γ, nats", 0.5, 0.1, 1.5, 0.05),
         slider("decay", "weight decay λ", 0.3, 0, 1, 0.05),
         slider("kappa", "κ, nats per unit of r", 1, 0.5, 2, 0.1),
-        slider("eta", "speed η of θ", 1, 0.2, 5, 0.2),
+        slider("eta", "speed η of θ", 1, 0.2, 10, 0.2),
         slider("ownTheta", "your unit: θ", 0.9, 0.02, 0.98, 0.02),
         slider("ownNorm", "your unit: r", 0.2, 0, 1.5, 0.02),
     ]
