@@ -22,11 +22,11 @@ from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import mean_interval
-from pruning_core.studies.published import load_published, undominated
+from pruning_core.studies.published import load_published, operating_points, undominated
 from pruning_core.studies.tables import runs, setting
 
 START = {"lenet-300-100": 28.0, "lenet-5": 100.0}
-"""Price in nats at which the explorers of Bernoulli pruning start: that of the text."""
+"""At these prices, in nats, the explorers of Bernoulli pruning start, as the text does."""
 
 
 def error_against_size(archive: Archive, model: str) -> Explorer:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.baselines.penalties import Penalty
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, Picture
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 
 LINES = ("-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)))
 
