@@ -22,7 +22,7 @@ from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import mean_interval
-from pruning_core.studies.published import load_published, undominated
+from pruning_core.studies.published import load_published, operating_points, undominated
 from pruning_core.studies.tables import runs, setting
 
 START = {"lenet-300-100": 28.0, "lenet-5": 100.0}
