@@ -35,6 +35,7 @@ settings.load_profile("no time limits")
 
 FIRST = (  # the files that take longest, so that no process is left alone with one at the end
     "test_pdf.py",
+    "test_epub.py",
     "test_insertion.py",
     "test_results.py",
     "test_training.py",

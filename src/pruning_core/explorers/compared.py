@@ -26,7 +26,7 @@ from pruning_core.studies.published import load_published, operating_points, und
 from pruning_core.studies.tables import runs, setting
 
 START = {"lenet-300-100": 28.0, "lenet-5": 100.0}
-"""Price in nats at which the explorers of Bernoulli pruning start: that of the text."""
+"""At these prices, in nats, the explorers of Bernoulli pruning start, as the text does."""
 
 
 def error_against_size(archive: Archive, model: str) -> Explorer:
