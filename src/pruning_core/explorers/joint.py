@@ -48,9 +48,9 @@ def joint_descent() -> Explorer:
     """
     table = paths()
     left: dict[str, int] = {}
-    for row in table.to_dict("records"):
-        setting = f"{row['psi']:g}|{row['ratio']:g}|{row['z']:g}"
-        left[setting] = left.get(setting, 0) + row["kept"]
+    for psi, ratio, z, kept in table[["psi", "ratio", "z", "kept"]].to_numpy(float):
+        setting = f"{psi:g}|{ratio:g}|{z:g}"
+        left[setting] = left.get(setting, 0) + int(kept)
     turned = [
         choice("z", "what the data want, z", 0.9, {z: f"{z:g}" for z in TARGETS}),
         choice("ratio", "speed of λ over that of w", 1.0, {r: f"{r:g}" for r in RATIOS}),
