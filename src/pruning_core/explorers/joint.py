@@ -47,8 +47,9 @@ def joint_descent() -> Explorer:
     They are computed beforehand for all stops of the sliders, as no chart can compute them.
     """
     table = paths()
-    count = table.groupby(["psi", "ratio", "z"])["kept"].sum()
-    left = {f"{psi:g}|{ratio:g}|{z:g}": int(kept) for (psi, ratio, z), kept in count.items()}
+    left = {}
+    for (psi, ratio, z), group in table.groupby(["psi", "ratio", "z"]):
+        left[f"{psi:g}|{ratio:g}|{z:g}"] = int(group["kept"].sum())
     turned = [
         choice("z", "what the data want, z", 0.9, {z: f"{z:g}" for z in TARGETS}),
         choice("ratio", "speed of λ over that of w", 1.0, {r: f"{r:g}" for r in RATIOS}),
