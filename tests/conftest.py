@@ -45,6 +45,7 @@ FIRST = (  # the files that take longest, so that no process is left alone with 
     "test_studies.py",
     "test_wheel.py",
     "test_draw_a_digit.py",
+    "test_first_screen.py",
     "test_bench.py",
     "test_theta_optimizer.py",
     "test_readme.py",
