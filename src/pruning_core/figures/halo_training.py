@@ -70,7 +70,7 @@ def histograms(sizes: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Figur
             axes[1].hist(c, bins=np.linspace(0, 1.05, 106).tolist(), **style)
             axes[0].plot([], [], color=colour, ls=dash, lw=2, label=f"epoch {epoch + 1}{zeros}")
         axes[0].axvline(TOLERANCE, color="black", lw=1)
-        axes[0].text(TOLERANCE, 2, " tolerance", va="bottom")
+        axes[0].text(TOLERANCE, 5e6, " tolerance", va="top")
         axes[0].set(xscale="log", yscale="log", xlabel="|w|", ylabel="parameters", ylim=(0.7, 1e7))
         axes[1].set(yscale="log", xlabel="λ", ylabel="parameters")
         legend_below(figure, axes[0])
