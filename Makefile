@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf quick test lint types fast unit nbval lab notebooks bench lock requirements clean
+.PHONY: help setup book pdf epub quick test lint types fast unit nbval lab notebooks bench lock requirements clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is"
@@ -78,6 +78,15 @@ _build/book.pdf: $(READY) $(BOOK_SOURCES)
 	$(CHROMIUM) --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) --no-pdf-header-footer \
 		--generate-pdf-document-outline --virtual-time-budget=600000 \
 		--print-to-pdf=$(CURDIR)/$@ file://$(CURDIR)/$(ONE_PAGE)/book.html
+	@echo "The whole book: $(CURDIR)/$@"
+
+epub: _build/book.epub ## the whole book for a reader of electronic books; its formulas are set by Chromium
+
+_build/book.epub: $(READY) $(BOOK_SOURCES)
+	@test -n "$(CHROMIUM)" || { echo "make epub needs Chromium (Debian: apt install chromium)"; exit 1; }
+	@rm -rf _build/epub
+	$(BIN)/jupyter-book build . -W -n --keep-going -q --builder custom --custom-builder epub --path-output _build/epub
+	@mv _build/epub/_build/epub/book.epub $@
 	@echo "The whole book: $(CURDIR)/$@"
 
 lab: $(READY) ## open the notebooks in JupyterLab

@@ -35,14 +35,17 @@ settings.load_profile("no time limits")
 
 FIRST = (  # the files that take longest, so that no process is left alone with one at the end
     "test_pdf.py",
+    "test_epub.py",
     "test_insertion.py",
     "test_results.py",
     "test_training.py",
     "test_lab.py",
     "test_explorers.py",
+    "test_explorers_in_pages.py",
     "test_studies.py",
     "test_wheel.py",
     "test_draw_a_digit.py",
+    "test_first_screen.py",
     "test_bench.py",
     "test_theta_optimizer.py",
     "test_readme.py",

@@ -14,9 +14,10 @@ from matplotlib.colors import to_hex
 from matplotlib.patheffects import withStroke
 
 from pruning_core.figures import svg
+from pruning_core.figures.compact import SVG
 from pruning_core.figures.style import PALETTE, STYLE, WIDTH, Picture
 
-NS = {"s": svg.SVG}
+NS = {"s": SVG}
 
 
 def picture(
@@ -127,7 +128,10 @@ def test_what_lies_on_a_map_keeps_its_colours_and_what_is_beside_it_does_not() -
     on_it = {t.text for g in root.iterfind(".//s:g[@class='kept']", NS) for t in g}
     assert "on it" in on_it
     assert "beside it" not in on_it
-    assert not drawn(picture()).findall(".//s:g[@class='kept']", NS)
+    for plain in (lambda axis: axis.plot([0, 1]), lambda axis: axis.contour(np.eye(9))):
+        assert not drawn(picture(plain)).findall(".//s:g[@class='kept']", NS)
+    filled = drawn(picture(lambda axis: axis.contourf(np.eye(9))))
+    assert filled.findall(".//s:g[@class='kept']", NS)
 
 
 def test_thousands_of_marks_become_an_image_and_a_few_do_not() -> None:
@@ -153,6 +157,14 @@ def test_equal_marks_are_joined_where_they_were() -> None:
     groups = [g for g in dots.iterfind(".//s:g", NS) if len(g.findall("s:use", NS)) == 4]
     assert len(groups) == 1
     assert not any("class" in use.attrib for use in groups[0])
+
+
+def test_lines_of_a_label_share_their_edge_in_any_font() -> None:
+    figure = picture(lambda axis: axis.set_yticks([0, 1], ["a\nmuch longer line", "b"]))
+    texts = {t.text: t for t in drawn(figure).iterfind(".//s:text", NS)}
+    places = [texts[line].attrib["transform"] for line in ("a", "much longer line")]
+    assert places[0].split()[0] == places[1].split()[0]
+    assert float(texts["b"].attrib["x"]) == pytest.approx(float(places[0].split()[0][10:]), abs=1)
 
 
 def test_an_outline_of_letters_is_a_class_and_comes_back() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from docutils import nodes
-from pruning_core.figures.svg import SVG, XLINK
+from pruning_core.figures.compact import SVG, XLINK
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator

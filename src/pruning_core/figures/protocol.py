@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruning_core.figures.results import seeds_and_interval
-from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import DENSE, LOOKS, PALETTE, STYLE, WIDTH, Picture, legend_below
 
 
 def flattery(rows: pd.DataFrame) -> Figure:
@@ -95,6 +95,6 @@ def strictness(room: np.ndarray, by_rule: Mapping[str, np.ndarray]) -> Figure:
             axis.plot(room, values, color=colour, ls=dash, lw=2, label=label)
         axis.axvline(0, color="black", lw=1)
         axis.set(ylim=(-0.02, 1.02), ylabel="probability of being met")
-        axis.set_xlabel("true mean inside the limit by, standard deviations of a run")
-        axis.legend(loc="upper left", fontsize=10)
+        axis.set_xlabel("true mean inside the limit by,\nstandard deviations of a run")
+        legend_below(figure, axis)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -161,6 +162,9 @@ def _name_points(axis: Axes, own: pd.DataFrame) -> None:
         Bbox([[x - 5, low - 3], [x + 5, high + 3]])
         for (x, low), (_, high) in zip(*ends, strict=True)
     ]
+    line = own.loc[own["method"] == "dense", ["work", "error"]].sort_values("work").to_numpy()
+    for start, end in pairwise(axis.transData.transform(line)):
+        taken += [Bbox.from_bounds(x - 1, y - 1, 2, 2) for x, y in np.linspace(start, end, 20)]
     for row in own.sort_values("work").to_dict("records"):
         dense = row["method"] == "dense"
         text = f"{row['epochs']}" if dense else f"{row['price']:g}"
