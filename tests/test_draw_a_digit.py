@@ -1,8 +1,12 @@
-"""Draw a digit: what the page computes beside PyTorch, and what a reader does with it."""
+"""Draw a digit: what the page computes beside PyTorch, and what a reader does with it.
+
+The networks, the paper and the preparation are also those of the first screen.
+"""
 
 import base64
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +18,29 @@ from playwright.sync_api import Browser, Page
 
 from pruning_core.experiments.data import Dataset
 from pruning_core.export import load_model
-from pruning_core.metrics import count_macs, count_weights, error_percent
+from pruning_core.metrics import count_macs, count_nonzero_weights, error_percent
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval
 from pruning_core.studies.tables import by_point
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Archive(ROOT)
-NETWORKS = ("dense", "pruned")
+PRICES = (10, 14, 20, 28, 40, 56, 80, 110)
+POINTS = {
+    "dense": ("training-cost", "lenet-300-100-dense"),
+    **{f"price-{price}": ("lenet-300-100", f"pixels log_gamma={price}") for price in PRICES},
+    "halo": ("halo-lenet-300-100", "default"),
+}
+"""By name of the network, its study and point; in the order of the slider."""
+
+NETWORKS = list(POINTS)
 TWO = [
     *[(0.28, 0.36), (0.30, 0.26), (0.40, 0.18), (0.54, 0.18), (0.65, 0.26), (0.67, 0.38)],
     *[(0.60, 0.52), (0.45, 0.66), (0.28, 0.82), (0.45, 0.80), (0.60, 0.81), (0.74, 0.80)],
 ]
 """A stroke in shares of the paper, from left and top."""
+
+SEVEN = [(0.26, 0.24), (0.50, 0.23), (0.72, 0.24), (0.58, 0.50), (0.45, 0.82)]
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +58,7 @@ def opener(browser: Browser, book_html: Path) -> Iterator[Opener]:
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((book_html / "book" / "draw-a-digit.html").as_uri(), wait_until="load")
-        page.locator(".digit-live").wait_for()
+        page.locator(".digits-live").wait_for()
         return page
 
     yield new_page
@@ -75,6 +89,16 @@ def position(page: Page, across: float, down: float) -> tuple[float, float]:
     return box["x"] + across * box["width"], box["y"] + down * box["height"]
 
 
+def strokes_of(points: list[tuple[float, float]]) -> list[list[float]]:
+    """On the paper, with as many points as the mouse makes of it."""
+    between = [
+        ((1 - t) * x0 + t * x1, (1 - t) * y0 + t * y1)
+        for (x0, y0), (x1, y1) in pairwise(points)
+        for t in (0.25, 0.5, 0.75, 1.0)
+    ]
+    return [[560 * x, 560 * y] for x, y in [points[0], *between]]
+
+
 def said(page: Page) -> str:
     return page.locator(".draw-a-digit [role=status]").inner_text()
 
@@ -89,13 +113,13 @@ def bars(page: Page) -> list[list[float]]:
 
 def seen(page: Page) -> np.ndarray[Any, np.dtype[np.float64]]:
     """What the networks see, shape (28, 28)."""
-    return np.array(page.evaluate("[...drawADigit.seen()]")).reshape(28, 28)
+    return np.array(page.evaluate("[...digits.seen()]")).reshape(28, 28)
 
 
 def normalised(page: Page, ink: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
     """What the page makes of a paper, shape (28, 28)."""
     result = page.evaluate(
-        "([ink, width]) => [...drawADigit.normalised("
+        "([ink, width]) => [...digits.normalised("
         "Float32Array.from(atob(ink), c => c.charCodeAt(0)), width)]",
         [base64.b64encode(ink.tobytes()).decode(), ink.shape[1]],
     )
@@ -108,43 +132,107 @@ def centre_of_mass(image: np.ndarray[Any, Any]) -> tuple[float, float]:
     return float(image.sum(0) @ middles / mass), float(image.sum(1) @ middles / mass)
 
 
+def network(name: str) -> torch.nn.Module:
+    return load_model(ROOT / f"results/models/lenet-300-100-{name}")
+
+
+@pytest.fixture(scope="module")
+def answering(opener: Opener, mnist: Dataset) -> Iterator[Page]:
+    """A page that holds the whole test set, as bytes."""
+    page = opener()
+    pixels = (mnist.eval_images * 255).round().to(torch.uint8).numpy().tobytes()
+    page.evaluate(
+        "text => { window.tests = Uint8Array.from(atob(text), c => c.charCodeAt(0)); }",
+        base64.b64encode(pixels).decode(),
+    )
+    yield page
+    page.context.close()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_in_the_page_is_the_one_in_pytorch_on_the_whole_test_set(
-    page: Page, mnist: Dataset, name: str
+    answering: Page, mnist: Dataset, name: str
 ) -> None:
-    pixels = (mnist.eval_images * 255).round().to(torch.uint8).numpy().tobytes()
-    found = page.evaluate(
-        """([text, name]) => {
-            const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
-            const network = drawADigit.networks[name];
-            return Array.from({length: bytes.length / 784}, (_, i) => drawADigit.answer(
-                network, Float32Array.from(bytes.subarray(784 * i, 784 * (i + 1)), b => b / 255)));
+    found = answering.evaluate(
+        """name => {
+            const network = digits.networks.find(one => one.name === name);
+            const bytes = i => tests.subarray(784 * i, 784 * (i + 1));
+            const image = i => Float32Array.from(bytes(i), b => b / 255);
+            return Array.from({length: tests.length / 784},
+                (_, i) => Array.from(digits.layersOf(network, image(i)).at(-1)));
         }""",
-        [base64.b64encode(pixels).decode(), name],
+        name,
     )
     with torch.no_grad():
-        expected = load_model(ROOT / f"results/models/lenet-300-100-{name}")(mnist.eval_images)
-    answers = torch.tensor(found)
-    assert len(answers) == 10_000
-    torch.testing.assert_close(answers, expected.softmax(1), atol=1e-3, rtol=0)
-    assert answers.argmax(1).equal(expected.argmax(1))
+        expected = network(name)(mnist.eval_images)
+    logits = torch.tensor(found)
+    assert len(logits) == 10_000
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
+    assert logits.argmax(1).equal(expected.argmax(1))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_page_tells_the_size_and_the_error_of_the_network_and_of_ten(
-    page: Page, mnist: Dataset, name: str
+def read_by(name: str) -> list[int]:
+    """The pixels that a network reads: those of its gate, or all."""
+    return network(name).state_dict().get("gate0.index", torch.arange(784)).tolist()
+
+
+def test_from_log_odds_to_probabilities(page: Page) -> None:
+    logits = torch.tensor([-3.0, 80.0, 79.0, 0.5])
+    found = page.evaluate("logits => digits.shares(logits)", logits.tolist())
+    torch.testing.assert_close(torch.tensor(found), logits.softmax(0))
+
+
+def test_the_page_tells_the_size_and_the_error_of_each_network_and_of_ten(
+    page: Page, mnist: Dataset
 ) -> None:
-    network = load_model(ROOT / f"results/models/lenet-300-100-{name}")
-    point = {"dense": "lenet-300-100-dense", "pruned": "lenet-300-100"}[name]
-    errors = by_point(ARCHIVE, "training-cost")[point]["test_error_percent"]
-    assert len(errors) == 10
-    told = page.locator(f"[data-network={name}] dd").all_inner_texts()[:4]
-    assert told == [
-        f"{count_weights(network):,}",
-        f"{count_macs(network, mnist.eval_images[:1]):,}",
-        f"{error_percent(network, mnist.eval_images, mnist.eval_labels):.2f} %",
-        f"{interval(errors)} %",
-    ]
+    """The dense one beside whichever the slider chooses."""
+    slider = page.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    for place, name in enumerate(NETWORKS):
+        study, point = POINTS[name]
+        errors = by_point(ARCHIVE, study)[point]["test_error_percent"]
+        assert len(errors) == 10
+        panel = page.locator("section[data-network]").nth(min(place, 1))
+        assert panel.get_attribute("data-network") == name
+        model = network(name)
+        told = [
+            fact.replace("\N{NO-BREAK SPACE}", " ")
+            for fact in panel.locator("dd").all_inner_texts()
+        ]
+        assert told[:4] == [
+            f"{count_nonzero_weights(model):,}",
+            f"{count_macs(model, mnist.eval_images[:1]):,}",
+            f"{error_percent(model, mnist.eval_images, mnist.eval_labels):.2f} %",
+            f"{interval(errors)} %",
+        ]
+        if place:
+            spoken = slider.get_attribute("aria-valuetext")
+            assert spoken == {"halo": "HALO"}.get(
+                name, f"{name.removeprefix('price-')} nats a unit"
+            )
+            page.keyboard.press("ArrowRight")
+
+
+def test_the_time_is_told_beside_the_work(page: Page) -> None:
+    told = page.locator(".digit-ratio")
+    page.wait_for_function("document.querySelector('.digit-ratio').textContent !== ''")
+    dense, chosen = (
+        count_macs(network(n), torch.zeros(1, 1, 28, 28)) for n in ("dense", "price-28")
+    )
+    found = re.fullmatch(
+        r"On this machine the second takes 1/([\d.]+) of the time of the first, "
+        r"with 1/([\d.]+) of its multiply-accumulates\.",
+        told.inner_text(),
+    )
+    assert found
+    assert float(found[2]) == pytest.approx(dense / chosen, abs=0.051)
+    assert float(found[1]) > 2
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "document.querySelector('.digit-ratio').textContent.endsWith('that are not zero.')"
+    )
 
 
 def test_test_digits_pass_through_the_preparation_as_they_are(page: Page, mnist: Dataset) -> None:
@@ -173,7 +261,6 @@ def test_wherever_it_is_drawn_a_digit_has_its_centre_of_mass_in_the_middle(
     page: Page, corner: tuple[float, float]
 ) -> None:
     """The middle of MNIST is pixel 14 of 0 to 27, as wide as a pixel: from 14 to 15."""
-    page.get_by_role("button", name="Clear").click()
     draw(page, [(corner[0] + 0.5 * x, corner[1] + 0.5 * y) for x, y in TWO])
     image = seen(page)
     assert all(14 <= centre < 15 for centre in centre_of_mass(image))
@@ -182,13 +269,47 @@ def test_wherever_it_is_drawn_a_digit_has_its_centre_of_mass_in_the_middle(
     assert said(page) == "Both networks read a 2."
 
 
+@pytest.mark.parametrize("strokes", [TWO, SEVEN], ids=["2", "7"])
+@pytest.mark.parametrize("share", [0.12, 0.3, 1.6], ids=["tiny", "small", "oversized"])
+def test_a_digit_of_any_size_and_place_is_seen_with_a_pen_as_wide_as_in_mnist(
+    page: Page, strokes: list[tuple[float, float]], share: float
+) -> None:
+    """Even if it is wider than the paper, which it then leaves, or 30 pixels high."""
+    page.evaluate(
+        "strokes => { window.reference = [...digits.written([strokes])]; }", strokes_of(strokes)
+    )
+    corner = -0.3 if share > 1 else 0.62
+    draw(page, [(corner + share * x, corner + share * y) for x, y in strokes])
+    image, reference = seen(page), np.array(page.evaluate("reference")).reshape(28, 28)
+    assert image.sum() == pytest.approx(reference.sum(), rel=0.12)
+    digit = {12: 2, 5: 7}[len(strokes)]
+    for name in NETWORKS:
+        read = page.evaluate(
+            "name => digits.answer(digits.networks.find(n => n.name === name),"
+            " Float32Array.from(digits.seen()))",
+            name,
+        )
+        assert read == digit, name
+
+
+def test_strokes_are_as_wide_as_people_drew_them(page: Page, mnist: Dataset) -> None:
+    """An upright line: its width is its ink over its height. So are those of MNIST's upright 1s."""
+    line = np.array(page.evaluate("[...digits.written([[[100, 100], [100, 180], [100, 300]]])]"))
+    width = line.sum() / 20
+    ones = mnist.eval_images[mnist.eval_labels == 1, 0]
+    upright = ones[(ones > 0.5).any(1).sum(1) <= 5]
+    widths = upright.sum((1, 2)) / (upright > 0.25).any(2).sum(1)
+    assert len(upright) > 200
+    assert widths.quantile(0.1) < width < widths.quantile(0.9)
+
+
 def test_the_bars_follow_the_pen_before_it_is_lifted(page: Page) -> None:
     example = bars(page)
     assert said(page) == "Both networks read a 7."
     page.mouse.move(*position(page, 0.5, 0.2))
     page.mouse.down()
     page.mouse.move(*position(page, 0.5, 0.8), steps=5)
-    page.wait_for_function("drawADigit.seen().some(value => value > 0.9)")
+    page.wait_for_function("digits.seen().some(value => value > 0.9)")
     page.wait_for_function(
         "before => [...document.querySelectorAll('.digit-best span:first-child')]"
         ".every(e => e.textContent === '1')",
@@ -206,7 +327,7 @@ def test_clear_leaves_an_empty_paper_and_no_answer(page: Page) -> None:
     page.get_by_role("button", name="Clear").click()
     assert bars(page) == [[0] * 10] * 2
     assert said(page) == "Nothing on the paper yet."
-    assert page.evaluate("drawADigit.seen()") is None
+    assert page.evaluate("digits.seen()") is None
     ink = "canvas => canvas.getContext('2d').getImageData(0, 0, 560, 560).data.some(Boolean)"
     assert page.locator("canvas.digit-ink").evaluate(ink) is False
 
@@ -214,7 +335,7 @@ def test_clear_leaves_an_empty_paper_and_no_answer(page: Page) -> None:
 def test_with_the_keyboard_alone_one_reaches_every_button_and_gets_an_answer(
     page: Page, mnist: Dataset
 ) -> None:
-    page.get_by_role("button", name="Clear").focus()
+    page.get_by_role("slider").focus()
     reached = []
     for _ in range(11):
         page.keyboard.press("Tab")
@@ -226,8 +347,13 @@ def test_with_the_keyboard_alone_one_reaches_every_button_and_gets_an_answer(
             expected = mnist.eval_images[index, 0].numpy()
             np.testing.assert_allclose(seen(page), expected, atol=1e-6)
     assert reached == [*"0123456789", "one on which they disagree"]
+    page.get_by_role("slider").focus()
+    for _ in PRICES:
+        page.keyboard.press("ArrowRight")
+    assert page.get_by_role("slider").get_attribute("aria-valuetext") == "HALO"
+    page.get_by_role("button", name="one on which they disagree").focus()
     page.keyboard.press("Space")
-    assert re.fullmatch(r"Labelled \d\. Dense reads an? \d, pruned an? \d\.", said(page))
+    assert re.fullmatch(r"Labelled \d\. Dense reads an? \d, HALO an? \d\.", said(page))
 
 
 def test_a_finger_draws_and_does_not_scroll(opener: Opener) -> None:
@@ -261,20 +387,16 @@ def test_the_picture_can_be_read_in_both_modes_and_on_a_phone(
 ) -> None:
     page = opener(mode, width)
     page.get_by_role("button", name="Clear").click()
-    for name in NETWORKS:
-        screen = page.locator(f"[data-network={name}] canvas")
-        lit, side = screen.evaluate(
-            """canvas => {
-                const [size, cell] = [canvas.width, canvas.width / 28];
-                const {data} = canvas.getContext("2d").getImageData(0, 0, size, size);
-                const at = i => Math.floor((i % 28 + 0.3) * cell)
-                    + size * Math.floor((Math.floor(i / 28) + 0.3) * cell);
-                const lit = [...Array(784).keys()].filter(i => data[4 * at(i) + 3] === 255);
-                return [lit, canvas.clientWidth];
-            }"""
+    for name in ("dense", "price-28"):
+        screen = page.locator(f"[data-network={name}] svg")
+        fills = screen.locator("rect").evaluate_all(
+            "all => all.map(one => one.getAttribute('fill'))"
         )
-        assert lit == page.evaluate(f"drawADigit.networks.{name}.pixels")
-        assert side >= 112
+        lit = [pixel for pixel, fill in enumerate(fills) if fill == "#1f425e"]
+        assert lit == read_by(name)
+        box = screen.bounding_box()
+        assert box is not None
+        assert box["width"] >= 112
     page.get_by_role("button", name="one on which they disagree").click()
     cramped = (
         "[...document.querySelectorAll('.draw-a-digit :is(li, dd, dt, p, button)')]"

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -47,6 +48,51 @@ def test_a_table_holds_the_loss_of_each_mask_across_gates() -> None:
     for mask, loss in zip(enumeration.masks(3), table, strict=True):
         expected = (linear(x * mask[:2]) * mask[2] + 1).sum().detach()
         assert float(loss) == pytest.approx(float(expected))
+
+
+def test_the_loss_along_a_gate_runs_from_the_network_without_to_the_one_with_its_unit() -> None:
+    torch.manual_seed(1)
+    first, second = BernoulliGate(2), BernoulliGate(2)
+    model = nn.Sequential(nn.Linear(3, 2), first, nn.Tanh(), nn.Linear(2, 2), second).double()
+    first.theta.data, second.theta.data = torch.tensor([0.3, 0.8]), torch.tensor([0.6, 0.1])
+    x = torch.randn(7, 3, dtype=torch.float64)
+
+    def losses() -> torch.Tensor:
+        return model(x).square().sum(1)
+
+    table = enumeration.loss_table([first, second], losses)
+    theta = torch.cat([first.theta, second.theta]).detach().double()
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for index in range(4):
+        at_0, at_1 = enumeration.loss_along([first, second], losses, index, ends)
+        difference = enumeration.differences(table, theta)[index]
+        assert float((at_1 - at_0).detach()) == pytest.approx(float(difference), rel=1e-5)
+
+
+def test_the_slope_along_a_gate_is_that_of_the_loss_and_its_mean_the_difference() -> None:
+    torch.manual_seed(2)
+    gate = BernoulliGate(2).double()
+    gate.theta.data = torch.tensor([0.3, 0.8])
+    model = nn.Sequential(nn.Linear(3, 2), gate, nn.Tanh(), nn.Linear(2, 1)).double()
+    x = torch.randn(7, 3, dtype=torch.float64)
+    nodes, weights = map(torch.tensor, np.polynomial.legendre.leggauss(8))
+
+    def along(values: torch.Tensor) -> torch.Tensor:
+        return enumeration.loss_along([gate], lambda: model(x)[:, 0].square(), 1, values)
+
+    values = ((nodes + 1) / 2).requires_grad_()
+    (slopes,) = torch.autograd.grad(along(values).sum(), values)
+    at_0, at_1 = along(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+    assert float((weights * slopes).sum() / 2) == pytest.approx(at_1 - at_0, rel=1e-5)
+    near = along(torch.tensor([0.5 - 1e-3, 0.5 + 1e-3], dtype=torch.float64)).detach()
+    middle = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(along(middle).sum(), middle)
+    assert float(slope) == pytest.approx(float(near.diff()) / 2e-3, rel=1e-3)
+
+
+def test_there_is_no_loss_along_a_gate_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="index is 2"):
+        enumeration.loss_along([BernoulliGate(2)], lambda: torch.zeros(1), 2, torch.zeros(1))
 
 
 def test_a_regression_has_normal_residuals() -> None:

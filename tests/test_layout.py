@@ -18,7 +18,7 @@ ALLOWED = {
     "studies": {"baselines", "experiments"},
     "figures": {"baselines", "experiments", "studies", "theory"},
     "explorers": {"baselines", "experiments", "figures", "studies", "theory"},
-    "widgets": {"baselines", "experiments", "figures", "studies", "theory"},
+    "widgets": {"baselines", "experiments", "explorers", "figures", "studies", "theory"},
 }
 """Other folders that each may import from, beside the core."""
 

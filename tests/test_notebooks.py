@@ -60,6 +60,40 @@ def test_it_has_three_exercises_with_hidden_solutions(path: Path) -> None:
     assert solutions == exercises
 
 
+def test_it_ends_with_three_questions_and_graded_exercises(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    _, _, end = text.partition("\n## Check yourself\n")
+    questions, _, exercises = end.partition("\n## Exercises\n")
+    assert len(re.findall(r"^(?:```|~~~)\{question\} \S", questions, flags=re.M)) == 3
+    titles = re.findall(r"^```\{exercise-start\}(.*)", exercises, flags=re.M)
+    assert titles
+    for title in titles:
+        assert re.search(r"\S · (easy|moderate|hard|open)$", title), title
+
+
+def test_no_page_prints_that_something_is_true(cells: list[NotebookNode]) -> None:
+    for cell in cells:
+        if {"remove-cell", "remove-output"}.isdisjoint(tags(cell)):
+            shown = "".join(o.get("text", "") for o in cell.outputs)
+            assert not re.search(r": (True|False)\b", shown), cell.source
+
+
+def test_every_figure_has_a_caption_and_is_referred_to_by_number(
+    path: Path, cells: list[NotebookNode]
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    for cell in cells:
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        shown = {"remove-output", "remove-cell"}.isdisjoint(tags(cell))
+        if not shown or not any(kind.startswith("image/") for kind in kinds):
+            continue
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        assert len(figure.get("caption", "").split()) >= 5, f"no caption:\n{cell.source}"
+        assert figure["name"].startswith("fig-")
+        assert f"{{numref}}`{figure['name']}`" in text, f"nothing refers to {figure['name']}"
+
+
 def test_every_figure_has_a_text_alternative(cells: list[NotebookNode]) -> None:
     for cell in cells:
         kinds = {kind for output in cell.outputs for kind in output.get("data", {})}

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from matplotlib.figure import Figure
 
 from pruning_core.experiments.data import Dataset, load
 from pruning_core.experiments.loop import TrainingError
+from pruning_core.experiments.run import Run
 from pruning_core.export import load_model
 from pruning_core.metrics import architecture
 from pruning_core.studies.archive import Archive
 from pruning_core.widgets import closed_forms
+from pruning_core.widgets.columns import Columns
 from pruning_core.widgets.live import TrainLive
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +145,88 @@ def test_only_the_controls_of_the_method_are_shown_at_recommended_values(live: T
     assert live.settings().psi == pytest.approx(5e-4)
     choose(live, model="lenet-5", method="bernoulli", log_gamma=50.0)
     assert live.settings().log_gamma == pytest.approx((50.0, 85.0, 12.5))
+
+
+@pytest.mark.slow
+def test_pixels_and_units_keep_their_numbers_until_the_gates_are_out(
+    live: TrainLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pixels of the picture are those that the network of the end reads."""
+    choose(live, epochs=12, log_gamma=3.0, theta_step=0.08)
+    noted = []
+    follow(live, monkeypatch, lambda columns: noted.append(columns.columns))
+    assert live.trainer is not None
+    assert len(noted) == 12
+    totals = [[c.total for c in columns] for columns in noted]
+    assert totals == [[784, 300, 100]] * 12
+    kept = [set(columns[0].index) for columns in noted]
+    assert len(kept[0]) == 784 > len(kept[-1]) > 10
+    for (earlier, later), columns in zip(pairwise(kept), noted[1:], strict=True):
+        assert later <= earlier
+        assert set(columns[0].gone) == earlier - later
+    read = live.trainer.model.state_dict()["gate0.index"]
+    assert noted[-1][0].index.tolist() == read.tolist()
+    assert [len(c.index) for c in noted[-1]] == live.trainer.trajectory[-1]["architecture"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "method", "pixels"),
+    [
+        ("lenet-300-100", "bernoulli", True),
+        ("lenet-300-100", "bernoulli", False),
+        ("lenet-300-100", "halo", True),
+        ("lenet-5", "bernoulli", False),
+        ("lenet-5", "halo", False),
+    ],
+)
+def test_the_picture_has_the_panels_of_the_page(
+    live: TrainLive, monkeypatch: pytest.MonkeyPatch, model: str, method: str, pixels: bool
+) -> None:
+    figures = []
+
+    def keep(figure: Figure, alt: str) -> str:
+        figures.append(figure)
+        return alt
+
+    monkeypatch.setattr("pruning_core.widgets.live.image_of", keep)
+    choose(live, model=model, method=method, epochs=1)
+    if method == "bernoulli" and model == "lenet-300-100":
+        choose(live, gate_inputs=pixels)
+    sizes = []
+    follow(
+        live, monkeypatch, lambda columns: sizes.append([links.shape for links in columns.links])
+    )
+    hidden = {"lenet-300-100": [300, 100], "lenet-5": [20, 50, 500]}[model]
+    units = [784, *hidden] if pixels else hidden
+    assert sizes == [[(after, before) for before, after in pairwise([*units, 10])]]
+    axes = figures[-1].axes
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert titles[-3:] == ["test error, %", "weights kept, %", "error against weights"]
+    assert titles[0].startswith("input pixels") is pixels
+    assert len(axes) == 5 + pixels
+    middle = {"bernoulli": "what each unit is worth", "halo": "λ of each weight"}[method]
+    assert titles[-4].startswith(middle)
+    if method == "bernoulli":
+        dots = [len(dots.get_offsets()) for dots in axes[-4].collections]
+        assert dots == units
+
+
+def follow(
+    live: TrainLive, monkeypatch: pytest.MonkeyPatch, look: Callable[[Columns], object]
+) -> None:
+    """Train to the end; ``look`` sees the columns after every epoch."""
+    draw = live.after_epoch
+
+    def watch(run: Run) -> None:
+        draw(run)
+        assert live.columns is not None
+        look(live.columns)
+
+    monkeypatch.setattr(live, "after_epoch", watch)
+    live.start()
+    wait(lambda: not live.is_running)
+    assert "finished" in live.status.value, live.complaint.value
 
 
 def test_it_loads_mnist_by_itself() -> None:

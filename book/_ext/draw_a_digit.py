@@ -1,183 +1,189 @@
-"""Sphinx extension: ``{draw-a-digit}`` is a paper to draw on, and two networks that answer.
+"""Sphinx extension: pages on which the reader writes a digit and recorded networks read it.
 
-The networks of ``results/models`` and a few test digits go into one JavaScript file, which only the
-page with the directive loads. What PyTorch makes of the first of these digits stands in the page
-until the script takes over, and stays where there is none: in print.
+``{first-screen}`` asks what a neuron is worth: one network at a time, and a slider over their
+prices. ``{draw-a-digit}`` sets the dense network beside another. Both begin with a test digit;
+what PyTorch makes of it stands in the page until the script takes over, and stays where there is
+none: in print. The digits and the networks are those of :mod:`digit_networks`, in one JavaScript
+file that only these two pages load.
 """
 
-import base64
-import io
-import json
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from docutils import nodes
-from jinja2 import Environment
-from PIL import Image
-from pruning_core.experiments.data import load
-from pruning_core.export import load_model
-from pruning_core.metrics import count_macs, count_weights, error_percent, weighted_layers
-from pruning_core.studies.archive import Archive
-from pruning_core.studies.intervals import interval
-from pruning_core.studies.tables import by_point
+from jinja2 import Environment, FileSystemLoader
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from torch import Tensor, nn
+from torch import Tensor
 
-ROOT = Path(__file__).parents[2]
-MODELS = ROOT / "results" / "models"
-POINTS = {"dense": "lenet-300-100-dense", "pruned": "lenet-300-100"}
-"""Of the study training-cost; the networks of the page are those of seed 0."""
+from digit_networks import (
+    MODELS,
+    POINTS,
+    PRICES,
+    ROOT,
+    Reader,
+    a,
+    as_script,
+    digits,
+    readers,
+    sentence,
+)
 
-TEMPLATE = Path(__file__).with_suffix(".html")
-SCRIPTS = ("digit-networks.js", "draw-a-digit.js")
-
-OF_EACH = 4
-"""Test digits of each label that the page offers."""
-
-DISPUTED = 12
-"""And those on which the networks disagree."""
+HERE = Path(__file__).parent
+NETWORKS = "digit-networks.js"
+PAGES = {"draw-a-digit": "draw_a_digit.html", "first-screen": "first_screen.html"}
+MARK = "<!-- content -->"
+BESIDE = f"price-{PRICES[3]}"
+"""The network beside the dense one until the reader moves the slider: at the recommended price."""
 
 PAPER, LIT, UNREAD, CHALK = (13, 19, 26), (31, 66, 94), (62, 68, 76), (255, 241, 214)
-"""Colours of the static pictures, as in draw-a-digit.css: ground, read pixels, ink unread, ink."""
+"""Colours on the blackboard, as in digits.js: what has left, what is there, ink unread, ink."""
+
+GONE = (26, 34, 43)
+"""Of a unit that has left, on the ground `PAPER`."""
+
+PIXEL, UNIT = 8, 9
+"""Distance from one to the next, in units of the drawing."""
+
+COLUMNS = ((268, 12, 300), (412, 4, 100))
+"""Of each hidden layer: where it begins, how many units stand side by side, how many there were."""
 
 
-class Contents(NamedTuple):
-    """What the page holds.
+class Page(SphinxDirective):
+    """One of `PAGES`, from its template; the content of the directive stands at its mark."""
 
-    Attributes:
-        networks: by name.
-        errors: of each on the test set, in percent.
-        over_seeds: mean and interval of the error over ten seeds of the same settings, in words.
-        images: the test digits, uint8 of shape (n, 28, 28); those in dispute come last.
-        labels: of them.
-    """
-
-    networks: dict[str, nn.Module]
-    errors: dict[str, float]
-    over_seeds: dict[str, str]
-    images: Tensor
-    labels: list[int]
-
-
-@cache
-def contents() -> Contents:
-    """Read the networks, try them on the test set, and choose the digits from it."""
-    data = load("mnist")
-    images, labels = data.eval_images, data.eval_labels
-    networks = {name: load_model(MODELS / f"lenet-300-100-{name}") for name in POINTS}
-    recorded = by_point(Archive(ROOT), "training-cost")
-    seeds = {name: recorded[point]["test_error_percent"] for name, point in POINTS.items()}
-    with torch.no_grad():
-        dense, pruned = (network(images).argmax(1) for network in networks.values())
-    of_each = torch.cat([(labels == digit).nonzero()[:OF_EACH, 0] for digit in range(10)])
-    disputed = (dense != pruned).nonzero()[:DISPUTED, 0]
-    chosen = torch.cat([of_each.sort().values, disputed])
-    return Contents(
-        networks,
-        {name: error_percent(network, images, labels) for name, network in networks.items()},
-        {name: f"{interval(errors)} %" for name, errors in seeds.items()},
-        (255 * images[chosen, 0]).round().to(torch.uint8),
-        labels[chosen].tolist(),
-    )
-
-
-class DrawADigit(SphinxDirective):
-    """The paper, the answers and the buttons, from ``draw_a_digit.html``."""
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
-        for path in (TEMPLATE, ROOT / "results" / "training-cost.csv", *MODELS.rglob("*.*")):
+        used = [*HERE.glob("*digit*"), *HERE.glob("first_screen*"), *(ROOT / MODELS).rglob("*.*")]
+        for path in used:
             self.env.note_dependency(str(path))
-        digits = list(enumerate(contents().labels))
-        page = Environment(trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-        text = page.render(
-            networks=[panel(name) for name in contents().networks],
-            label=contents().labels[0],
-            tests=[[d for d in digits[:-DISPUTED] if d[1] == label] for label in range(10)],
-            disputed=digits[-DISPUTED:],
+        loader = FileSystemLoader(HERE)
+        template = Environment(loader=loader, trim_blocks=True, autoescape=True).get_template(
+            PAGES[self.name]
         )
-        return [nodes.raw("", text, format="html")]
+        first = digits().turning if self.name == "first-screen" else 0
+        text = template.render(STILLS[self.name](first), first=first, readers=readers())
+        before, _, after = text.partition(MARK)
+        content = nodes.container(classes=["digit-content"])
+        self.state.nested_parse(self.content, self.content_offset, content)
+        pieces = [nodes.raw("", piece, format="html") for piece in (before, after) if piece]
+        return [pieces[0], content, *pieces[1:]] if after else pieces
 
 
-def panel(name: str) -> dict[str, Any]:
-    """What the template says of a network."""
-    network = contents().networks[name]
-    example = contents().images[:1, None] / 255
-    with torch.no_grad():
-        shares = network(example).softmax(1)[0].tolist()
+def two_networks(first: int) -> dict[str, Any]:
+    """What the template of draw-a-digit shows before its script runs."""
+    image = digits().images[first] / 255
+    stop = list(POINTS).index(BESIDE)
+    shown = [readers()[0], readers()[stop]]
+    first_answer, second_answer = (a(answer(reader, image)) for reader in shown)
     return {
-        "name": name,
-        "weights": count_weights(network),
-        "macs": count_macs(network, example),
-        "error": contents().errors[name],
-        "over_seeds": contents().over_seeds[name],
-        "pixels": len(pixels(network)),
-        "shares": shares,
-        "picture": picture(example[0, 0], pixels(network)),
+        "stop": stop,
+        "said": f"Both networks read {first_answer}."
+        if first_answer == second_answer
+        else f"Dense reads {first_answer}, {shown[1].spoken} {second_answer}.",
+        "panels": [
+            {
+                "reader": reader,
+                "pixels": pixels(reader, image),
+                "shares": reader.layers(image)[-1].tolist(),
+            }
+            for reader in shown
+        ],
     }
 
 
-def pixels(network: nn.Module) -> list[int]:
-    """Those of the 784 that a network reads, row by row."""
-    return network.state_dict().get("gate0.index", torch.arange(28 * 28)).tolist()
-
-
-def picture(image: Tensor, read: list[int]) -> str:
-    """What a network sees of an image, shape (28, 28), as the address of a PNG."""
-    is_read = torch.zeros(28 * 28, dtype=torch.bool)
-    is_read[read] = True
-    paper, lit, unread, chalk = torch.tensor([PAPER, LIT, UNREAD, CHALK], dtype=torch.float)
-    ground = torch.where(is_read.view(28, 28, 1), lit, paper)
-    ink = torch.where(is_read.view(28, 28, 1), chalk, unread)
-    cells = paper.expand(28, 6, 28, 6, 3).clone()
-    cells[:, :5, :, :5] = ground.lerp(ink, image[..., None])[:, None, :, None]
-    file = io.BytesIO()
-    Image.fromarray(cells.reshape(168, 168, 3).to(torch.uint8).numpy()).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def packed(network: nn.Module) -> dict[str, Any]:
-    """Weights and biases, layer by layer, in float16, the lower byte first."""
-    layers = weighted_layers(network)
-    tensors = [tensor for layer in layers for tensor in (layer.weight, layer.get_parameter("bias"))]
-    numbers = torch.cat([tensor.detach().flatten() for tensor in tensors]).half().numpy()
+def one_network(first: int) -> dict[str, Any]:
+    """What the template of the first screen shows before its script runs: where the digit turns."""
+    image = digits().images[first] / 255
+    answers = [answer(reader, image) for reader in readers()]
+    stop = next(n for n, (before, now) in enumerate(pairwise(answers), 1) if now != before)
+    shown = readers()[stop]
     return {
-        "pixels": pixels(network),
-        "shapes": [list(layer.weight.shape) for layer in layers],
-        "weights": base64.b64encode(numbers.astype("<f2").tobytes()).decode(),
+        "answers": answers,
+        "stop": stop,
+        "shown": shown,
+        "pixels": pixels(shown, image),
+        "units": units(shown, image),
+        "shares": shown.layers(image)[-1].tolist(),
+        "happened": sentence(digits().labels[first], answers),
     }
+
+
+STILLS = {"draw-a-digit": two_networks, "first-screen": one_network}
+
+
+def answer(reader: Reader, image: Tensor) -> int:
+    """The digit that a network reads in an image of shape (28, 28)."""
+    return int(reader.layers(image)[-1].argmax())
+
+
+def pixels(reader: Reader, image: Tensor) -> list[dict[str, Any]]:
+    """The squares of what a network sees: lit if it is read, chalk where there is ink."""
+    read = set(reader.at_work[0])
+    return [
+        {
+            "x": pixel % 28 * PIXEL,
+            "y": pixel // 28 * PIXEL,
+            "fill": mixed(LIT, CHALK, ink) if pixel in read else mixed(PAPER, UNREAD, ink),
+        }
+        for pixel, ink in enumerate(image.flatten().tolist())
+    ]
+
+
+def units(reader: Reader, image: Tensor) -> list[list[dict[str, Any]]]:
+    """The squares of the hidden layers: first the units that are left, as bright as they answer."""
+    found = []
+    values = reader.layers(image)[1:-1]
+    for (left, across, count), layer, kept in zip(COLUMNS, values, reader.at_work[1:], strict=True):
+        shares = (layer / layer.max().clamp(min=1e-6))[kept].tolist()
+        found.append(
+            [
+                {
+                    "x": left + unit % across * UNIT,
+                    "y": unit // across * UNIT,
+                    "fill": mixed(LIT, CHALK, shares[unit])
+                    if unit < len(shares)
+                    else mixed(GONE, GONE, 0.0),
+                }
+                for unit in range(count)
+            ]
+        )
+    return found
+
+
+def mixed(ground: tuple[int, ...], ink: tuple[int, ...], share: float) -> str:
+    """A colour between two, for SVG."""
+    levels = [int(low + share * (high - low) + 0.5) for low, high in zip(ground, ink, strict=True)]
+    return "#" + "".join(f"{level:02x}" for level in levels)
 
 
 def write_networks(app: Sphinx) -> None:
     """Put the networks and the test digits among the static files."""
-    if app.builder.name != "html":
-        return
-    values = {
-        "networks": {name: packed(network) for name, network in contents().networks.items()},
-        "images": base64.b64encode(contents().images.numpy().tobytes()).decode(),
-    }
-    path = Path(app.outdir) / "_static" / SCRIPTS[0]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"const digitNetworks = {json.dumps(values)};\n", encoding="utf-8")
+    if app.builder.name == "html":
+        path = Path(app.outdir) / "_static" / NETWORKS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(as_script(), encoding="utf-8")
 
 
 def load_where_used(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """The style where there is something to style; the scripts too, unless it is to be printed."""
-    if 'class="draw-a-digit"' not in context.get("body", ""):
-        return
-    app.add_css_file("draw-a-digit.css")
-    if app.builder.name == "html":
-        for script in SCRIPTS:
-            app.add_js_file(script)
+    for name in PAGES:
+        if f'class="digits {name}"' in context.get("body", ""):
+            for style in ("digits.css", f"{name}.css"):
+                app.add_css_file(style)
+            if app.builder.name == "html":
+                for script in (NETWORKS, "digits.js", f"{name}.js"):
+                    app.add_js_file(script)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive, and its files for the page that uses it."""
-    app.add_directive("draw-a-digit", DrawADigit)
+    """Register the directives, and the files for the pages that use them."""
+    for name in PAGES:
+        app.add_directive(name, Page)
     app.connect("builder-inited", write_networks)
     app.connect("html-page-context", load_where_used)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,7 +21,8 @@ BUNDLE = "explorers.js"
 class VegaLite(MimeRenderPlugin):
     """Renderer of myst-nb: the specification, as data that the page's script finds."""
 
-    mime_priority_overrides = (("*", MIME, 1),)
+    # An EPUB has the picture: its readers run no script.
+    mime_priority_overrides = (("html", MIME, 1), ("singlehtml", MIME, 1))
 
     @staticmethod
     def handle_mime(
@@ -50,8 +51,9 @@ class WithPicture(SphinxPostTransform):
 def load_bundle(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Let a page with an explorer load the script."""
+    """Let a page with an explorer load the script and the style."""
     if doctree and any(doctree.findall(_is_explorer)):
+        app.add_css_file("explorers.css")
         app.add_js_file(BUNDLE, loading_method="defer")
 
 

@@ -9,6 +9,7 @@ need("book")
 from pruning_core.explorers.chart import Explorer
 from pruning_core.explorers.compared import error_against_size, error_against_zeros
 from pruning_core.explorers.hyper_prior import hyper_prior
+from pruning_core.explorers.joint import joint_descent
 from pruning_core.explorers.penalties import penalties
 from pruning_core.explorers.starts import where_starts_end
 from pruning_core.explorers.trained import theta_in_motion, which_pixels
@@ -19,6 +20,7 @@ __all__ = [
     "error_against_size",
     "error_against_zeros",
     "hyper_prior",
+    "joint_descent",
     "life_of_a_unit",
     "penalties",
     "theta_in_motion",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import altair as alt
@@ -13,7 +15,7 @@ import vl_convert
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from pruning_core.figures.style import PALETTE, few_colours
+from pruning_core.figures.style import PALETTE
 
 MIME = "application/vnd.vegalite.v5+json"
 """As which JupyterLab draws a chart; these charts hold nothing newer."""
@@ -37,11 +39,34 @@ CONFIG: dict[str, Any] = {
     "legend": {**_INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     | {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
     | {"labelLimit": 0, "titleLimit": 0},
-    "title": {"color": "currentColor", "anchor": "start", "fontSize": 13, "fontWeight": "normal"},
+    "title": {"color": "currentColor", "anchor": "start", "fontSize": 13, "fontWeight": "normal"}
+    | {"subtitleColor": "currentColor", "subtitleFontStyle": "italic", "subtitleFontSize": 12},
     "line": {"strokeWidth": 2},
     "text": {"color": "currentColor"},
     "rule": {"color": "currentColor"},
 }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A question that a page asks before it shows all of the chart.
+
+    Args:
+        question: what will be seen.
+        choices: two or three answers.
+        right: place of the right one.
+        answer: what is seen, and why, whichever was chosen.
+        hides: from where to where the chart is covered, as shares of its width, and from where
+            down, as a share of its height.
+        sets: the controls that the answer turns, by their parameters.
+    """
+
+    question: str
+    choices: Sequence[str]
+    right: int
+    answer: str
+    hides: tuple[float, float, float] | None = None
+    sets: Mapping[str, Any] | None = None
 
 
 class Explorer:
@@ -49,20 +74,46 @@ class Explorer:
 
     A notebook stores its Vega-Lite specification, which JupyterLab draws with controls of its own,
     and the picture, with the controls where they start. A page of the book draws the specification
-    with native controls (`book/_ext/explorers.js`), and prints the picture.
+    with native controls (`book/_ext/explorers.js`), and prints the picture. What stands in the
+    specification's ``usermeta`` is for the page alone. There, marks named by :func:`remembered`
+    leave a trace of the setting before.
 
     Args:
         chart: without configuration; its parameters with a ``bind`` are the controls.
         readout: Vega expression for a list of lines of text, which follow the controls.
+        look: a sentence or two, on what to look at.
+        shared: parameters of which a page has one control for all its explorers that share it.
+        follows: by shared parameter of other explorers, one of this explorer and the values that
+            it takes with each of the other's.
+        click: the parameters that a click on the chart sets, across and up.
+        predict: what the page asks first.
     """
 
-    def __init__(self, chart: alt.TopLevelMixin, readout: str) -> None:
+    def __init__(
+        self,
+        chart: alt.TopLevelMixin,
+        readout: str,
+        look: str,
+        *,
+        shared: Sequence[str] = (),
+        follows: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+        click: tuple[str, str] | None = None,
+        predict: Prediction | None = None,
+    ) -> None:
         self.spec: dict[str, Any] = chart.to_dict()
+        given = {
+            "shared": list(shared),
+            "follows": {name: list(rule) for name, rule in (follows or {}).items()},
+            "click": list(click or ()),
+            "predict": asdict(predict) if predict else None,
+        }
+        subtitle = textwrap.wrap(look, 92)
         self.spec |= {
             "$schema": SCHEMA,
             "config": CONFIG,
-            "title": {"text": {"expr": "readout"}, "offset": 12},
+            "title": {"text": {"expr": "readout"}, "subtitle": subtitle, "offset": 12},
             "params": [*self.spec.get("params", []), {"name": "readout", "expr": readout}],
+            "usermeta": {name: value for name, value in given.items() if value},
         }
 
     @property
@@ -71,12 +122,13 @@ class Explorer:
         return {p["name"]: p["bind"] for p in self.spec["params"] if "bind" in p}
 
     def picture(self) -> bytes:
-        """PNG in few colours, on white."""
-        config = CONFIG | {"background": "white"}
-        full = vl_convert.vegalite_to_png({**self.spec, "config": config}, scale=1.2)
+        """PNG in few colours, on white; what to look at stands in its caption."""
+        title = {**self.spec["title"], "subtitle": ""}
+        changed = {"config": CONFIG | {"background": "white"}, "title": title}
+        full = vl_convert.vegalite_to_png({**self.spec, **changed})
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(full)) as image:
-            few_colours(image, 32).save(buffer, format="png", optimize=True)
+            image.convert("RGB").quantize(24, kmeans=3).save(buffer, format="png", optimize=True)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
@@ -106,6 +158,11 @@ def choice(name: str, label: str, value: Any, options: Mapping[Any, str] | Seque
 def computed(**expressions: str) -> list[Any]:
     """Parameters that follow others, by Vega expressions; each may use those before it."""
     return [alt.param(name=name, expr=expression) for name, expression in expressions.items()]
+
+
+def remembered(chart: alt.Chart, name: str) -> alt.Chart:
+    """The chart, of whose marks a page shows faintly where they were before the last change."""
+    return chart.properties(name=f"remembered_{name}")
 
 
 def lines(grid: Any, curves: Mapping[str, str], **given: str) -> alt.Chart:

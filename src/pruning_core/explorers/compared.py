@@ -10,7 +10,17 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
+from pruning_core.explorers.chart import (
+    COLOURS,
+    WIDTH,
+    Explorer,
+    Prediction,
+    choice,
+    computed,
+    inline,
+    remembered,
+)
+from pruning_core.explorers.trained import page_prices
 from pruning_core.sparsity import ZEROS_PERCENT
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
@@ -18,9 +28,18 @@ from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.published import load_published, operating_points, undominated
 from pruning_core.studies.tables import runs, setting
 
-KINDS = ("Bernoulli, ours", "HALO, ours", "published", "recalled")
-COLOURS_OF = dict(zip(KINDS, (COLOURS[0], COLOURS[1], "currentColor", "currentColor"), strict=True))
-SHAPES = dict(zip(KINDS, ("circle", "diamond", "square", "square"), strict=True))
+OURS = ("Bernoulli pruning, our runs", "HALO, our runs")
+KINDS = (*OURS, "published", "published, as recalled")
+NAMES = {
+    "pixels": "ours, pixels too",
+    "hidden": "ours, hidden only",
+    "price": "ours",
+    "small": "ours, small",
+}
+"""Of each series of Bernoulli pruning, as it stands beside its line."""
+
+START = {"lenet-300-100": 28.0, "lenet-5": 100.0}
+"""Price in nats at which the explorers of Bernoulli pruning start: that of the text."""
 
 
 def error_against_size(archive: Archive, model: str) -> Explorer:
@@ -43,14 +62,25 @@ def error_against_size(archive: Archive, model: str) -> Explorer:
         f"{price:g}": [f"log γ = {price:g} nats:", *map(_told, group.to_dict("records"))]
         for price, group in ours.groupby("price")
     }
+    start = _nearest(prices, START[model])
+    near = {f"{price:g}": _nearest(prices, price) for price in page_prices(archive)}
+    named = " of the first layer" if model == "lenet-5" else ""
+    look = "The rings move along our lines with the price: a dearer unit leaves a smaller network"
     return Explorer(
         _points(rows, "datum.price == price").add_params(
-            choice("price", "price log γ, nats", prices[0], {p: f"{p:g}" for p in prices}),
+            choice("price", f"price log γ{named}, nats", start, {p: f"{p:g}" for p in prices}),
             _intervals(),
             *computed(told=json.dumps(told)),
         ),
         "told['' + price]",
+        f"{look} with a larger error. A point is beaten by one that lies below it and to its left.",
+        shared=["price"] if prices == page_prices(archive) else [],
+        follows={"price": ("price", near)} if prices != page_prices(archive) else None,
     )
+
+
+def _nearest(prices: Sequence[float], wanted: float) -> float:
+    return min(prices, key=lambda price: abs(np.log(price / wanted)))
 
 
 def error_against_zeros(archive: Archive, model: str) -> Explorer:
@@ -73,10 +103,11 @@ def error_against_zeros(archive: Archive, model: str) -> Explorer:
         for share, group in curves.groupby("zeros")
     }
     n = curves["seeds"].min()
-    curves = curves.assign(label=_once_a_series(curves, "size"))
+    once = _once_a_series(curves, "size")
+    curves = curves.assign(label=("HALO, " + once).where(once != "", ""))
     rows = pd.concat([_published(archive, model, "unstructured"), curves])
     chart = _points(rows, "datum.zeros == share", cropped=True)
-    start = 98.0 if 98.0 in shares else shares[-1]
+    start = 95.0 if 95.0 in shares else shares[0]
     return Explorer(
         chart.add_params(
             choice("share", "zeros, % of the weights", start, {s: f"{s:g}" for s in shares}),
@@ -84,10 +115,40 @@ def error_against_zeros(archive: Archive, model: str) -> Explorer:
             *computed(told=json.dumps(told)),
         ),
         f"['With ' + share + ' % zeros, n = {n} seeds, 95 % intervals:', told['' + share] + '.']",
+        "Each line is level on the right, where the networks have more zeros than are asked for,"
+        " and climbs on the left, where weights that were needed are cut.",
+        follows={"price": ("share", _as_many_zeros(archive, model, shares))},
+        predict=_prediction(curves) if model == "lenet-300-100" else None,
     )
 
 
-_CURVES = {"pixels": "gates on pixels too", "hidden": "hidden units only", "small": "small"}
+def _as_many_zeros(archive: Archive, model: str, shares: Sequence[float]) -> dict[str, float]:
+    """The share of zeros nearest to what pruning at each of a page's prices leaves out."""
+    points = _ours(archive, model, "bernoulli")
+    points = points.assign(price=_prices(archive, points)).loc[points["series"] != "hidden"]
+    sizes = points.groupby("price")["size"].first()
+    found = {}
+    for price in page_prices(archive):
+        zeros = 100 - sizes[_nearest(list(sizes.index), price)]
+        found[f"{price:g}"] = min(shares, key=lambda share: abs(share - zeros))
+    return found
+
+
+def _prediction(curves: pd.DataFrame) -> Prediction | None:
+    """What does cutting cost that no training follows?"""
+    errors = curves.loc[curves["series"] == "large"].set_index("zeros")["error"]
+    if not {95, 98} <= set(errors.index):
+        return None
+    before, after = errors[95], errors[98]
+    return Prediction(
+        "The smallest weights of the networks of `large` are cut until 98 % are zero, without any"
+        f" training after that. With 95 % zeros their error is {before:.2f} %. What does it do?",
+        ["It hardly changes", "It grows, to less than twice as much", "It more than doubles"],
+        int(np.searchsorted([1.1, 2], after / before)),
+        f"It is {after:.2f} %. The smaller prices of `large` leave weights that look small and are"
+        " needed; larger prices have had them removed while the network trained.",
+        (0.1, 0.5, 0.09),
+    )
 
 
 def _ours(archive: Archive, model: str, method: str) -> pd.DataFrame:
@@ -99,8 +160,8 @@ def _ours(archive: Archive, model: str, method: str) -> pd.DataFrame:
     series = points["point"].str.extract(r"([a-z]+)", expand=False)
     label = _once_a_series(points.assign(series=series), "weights_percent")
     return points.assign(
-        kind=KINDS[0],
-        label=label.map(_CURVES).fillna(""),
+        kind=OURS[0],
+        label=label.map(NAMES).fillna(""),
         size=points["weights_percent"],
         series=series,
     )
@@ -125,7 +186,8 @@ def _published(archive: Archive, model: str, kind: str) -> pd.DataFrame:
         {"label": rows["method"], "size": rows["weights_percent"], "error": rows["error_percent"]}
     )
     return found.assign(
-        kind=np.where(known, KINDS[2], KINDS[3]),
+        kind=np.where(known, *KINDS[2:]),
+        source=rows["source"].fillna(""),
         first=undominated(found[["size", "error"]].to_numpy()),
     )
 
@@ -141,7 +203,8 @@ def _curves(archive: Archive, model: str) -> pd.DataFrame:
                 continue
             error, low, high = mean_interval(errors)
             found.append(
-                {"kind": KINDS[1], "series": str(point), "label": str(point), "zeros": share}
+                {"kind": OURS[1], "series": str(point), "zeros": share}
+                | {"label": f"HALO, {point}"}
                 | {"size": 100 - share, "error": error, "low": low, "high": high}
                 | {"seeds": len(errors)}
             )
@@ -150,8 +213,11 @@ def _curves(archive: Archive, model: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+_IN_WORDS = {"pixels": "gates on pixels too", "hidden": "hidden units only", "small": "small"}
+
+
 def _told(row: dict[str, Any]) -> str:
-    curve = _CURVES.get(row["series"], "")
+    curve = _IN_WORDS.get(row["series"], "")
     return (
         f"{row['error']:.2f} % [{row['low']:.2f}, {row['high']:.2f}] at {row['size']:.1f} % of"
         f" the weights{', ' * bool(curve)}{curve}, n = {row['seeds']}."
@@ -194,10 +260,16 @@ def _points(
         "size": (0.7 * rows["size"].min(), 1.5 * rows["size"].max()),
         "error": (0.95 * rows[["error", "low"]].min(axis=None), 1.07 * rows["error"].max()),
     }
-    rows = rows.assign(at=_placed(rows, frame), first=rows["first"].eq(True).astype(int))
+    sources = list(dict.fromkeys(rows.loc[theirs, "source"]))
+    rows = rows.assign(
+        at=_placed(rows, frame),
+        first=rows["first"].eq(True).astype(int),
+        source=rows["source"].map({source: place for place, source in enumerate(sources)}),
+    )
     kept = [name for name in ("price", "zeros") if name in rows.columns]
-    columns = ["kind", "label", "size", "error", "low", "high", "at", "first", "series", *kept]
-    table = rows.reindex(columns=columns).round({"size": 3, "error": 3, "low": 3, "high": 3})
+    columns = ["kind", "label", "size", "error", "low", "high", "at", "first", "source", "series"]
+    table = rows.reindex(columns=[*columns, *kept])
+    table = table.round({"size": 3, "error": 3, "low": 3, "high": 3}).astype({"source": "Int64"})
     data = alt.Chart()
     place: dict[str, Any] = {
         name: channel(f"{field}:Q", title=title)
@@ -208,49 +280,58 @@ def _points(
             ("y", "error", alt.Y, "test error, %"),
         )
     }
-    kinds = [kind for kind in KINDS if kind in set(rows["kind"])]
-    look = {
-        "color": _by_kind(alt.Color, kinds, COLOURS_OF),
-        "fill": _by_kind(alt.Fill, kinds, {**COLOURS_OF, "recalled": "transparent"}),
-        "shape": _by_kind(alt.Shape, kinds, SHAPES),
-    }
-    names = [
-        data.transform_filter(f"datum.at == '{side}'")
-        .mark_text(align=align, dx=dx, dy=dy, fontSize=10)
-        .encode(text="label:N")
-        for side, (align, dx, dy) in _NAMES_AT.items()
-    ]
-    ours = data.transform_filter("datum.series")
-    told = "datum.label + ': ' + datum.error + ' % at ' + datum.size + ' % of the weights'"
+    colour = alt.Color("series:N", legend=None).scale(domain=list(_COLOURS), range=_RANGE)
+    places = {side: {"align": a, "dx": dx, "dy": dy} for side, (a, dx, dy) in _NAMES_AT.items()}
+    place_of = {name: alt.expr(f"({json.dumps(places)})[datum.at].{name}") for name in _TEXT}
+    ink = alt.expr(f"({json.dumps(_COLOURS)})[datum.series] || 'currentColor'")
+    names = data.transform_filter("datum.at").mark_text(fontSize=11, color=ink, **place_of)
+    published = data.transform_filter("!datum.series").transform_calculate(
+        told="datum.label + ': ' + datum.error + ' % at ' + datum.size + ' % of the weights'"
+        f" + (datum.first ? '' : ', beaten by another') + '. Source: ' + ({json.dumps(sources)}"
+        "[datum.source] || 'not recorded')"
+    )
+    ours = data.transform_filter("datum.series").transform_calculate(
+        told=f"({json.dumps(NAMES)}[isValid(datum.zeros) ? '' : datum.series]"
+        " || 'HALO, ' + datum.series) + ': ' + datum.error + ' % ['"
+        " + datum.low + ', ' + datum.high + '] at ' + datum.size + ' % of the weights'"
+    )
     # A published result that another one dominates is small; the rows of a method are joined.
-    stands_out = "datum.series || datum.first"
     shown = {
-        "size": alt.condition(stands_out, alt.value(60), alt.value(16)),
-        "opacity": alt.condition(stands_out, alt.value(1), alt.value(0.6)),
+        "size": alt.condition("datum.first", alt.value(60), alt.value(22)),
+        "opacity": alt.condition("datum.first", alt.value(1), alt.value(0.6)),
     }
     layers = [
-        data.transform_filter("!datum.series")
-        .mark_line(strokeWidth=0.8, opacity=0.4, color="currentColor")
+        published.mark_line(strokeWidth=0.8, opacity=0.4, color="currentColor")
         .encode(detail="label:N"),
-        ours.mark_line(strokeWidth=1.5).encode(detail="series:N", color=look["color"]),
-        *names,
+        ours.mark_line(strokeWidth=2).encode(detail="series:N", color=colour),
+        names.encode(text="label:N"),
         ours.transform_filter("intervals").mark_rule(strokeWidth=2)
-        .encode(y="low:Q", y2="high:Q", color=look["color"]),
-        data.transform_calculate(told=told).mark_point(strokeWidth=2)
-        .encode(**look, **shown, tooltip="told:N"),
-        ours.transform_filter(chosen)
-        .mark_point(size=420, strokeWidth=2.5, color="currentColor", opacity=1),
+        .encode(y="low:Q", y2="high:Q", color=colour),
+        published.mark_point(strokeWidth=2, shape="square", color="currentColor")
+        .encode(fill=_filled(), **shown, tooltip="told:N"),
+        ours.mark_point(filled=True, size=60, opacity=1).encode(color=colour, tooltip="told:N"),
+        remembered(ours.transform_filter(chosen), "ring")
+        .mark_point(size=420, strokeWidth=2.5, color="currentColor", opacity=1, tooltip=None),
     ]  # fmt: skip
     chart = alt.layer(*layers, data=inline(table)).encode(**place)
     return chart.properties(width=WIDTH - 60, height=_HEIGHT)
 
 
-def _by_kind(channel: Any, kinds: Sequence[str], looks: Mapping[Any, str]) -> Any:
-    scale = alt.Scale(domain=list(kinds), range=[looks[kind] for kind in kinds])
-    legend = alt.Legend(title=None, symbolSize=90, columns=2)
-    return channel("kind:N", scale=scale, legend=legend)
+_COLOURS = {
+    **{"pixels": COLOURS[0], "price": COLOURS[0], "hidden": COLOURS[2]},
+    **{"default": COLOURS[1], "large": COLOURS[0], "small": COLOURS[4]},
+}
+_RANGE = list(_COLOURS.values())
 
 
+def _filled() -> alt.Fill:
+    """Recalled numbers are open squares."""
+    scale = alt.Scale(domain=list(KINDS[2:]), range=["currentColor", "transparent"])
+    look = {"symbolType": "square", "symbolStrokeColor": "currentColor", "symbolSize": 90}
+    return alt.Fill("kind:N", scale=scale, legend=alt.Legend(title=None, **look))
+
+
+_TEXT = ("align", "dx", "dy")
 _NAMES_AT: dict[str, tuple[Any, int, int]] = {
     "right": ("left", 11, 0),
     "left": ("right", -11, 0),
@@ -274,7 +355,7 @@ def _placed(rows: pd.DataFrame, frame: Mapping[str, tuple[float, float]]) -> pd.
     named = named.sort_values("must", ascending=False, kind="stable").drop_duplicates("label")
     found = {}
     for row, (x, y) in zip(named.index, places.loc[named.index].to_numpy(), strict=True):
-        width = 5.8 * len(str(named["label"][row]))
+        width = 6.3 * len(str(named["label"][row]))
         for side, (align, dx, dy) in _NAMES_AT.items():
             left = x + dx - width * {"left": 0, "center": 0.5, "right": 1}[align]
             box = (left, y + dy - 6, left + width, y + dy + 6)

@@ -10,6 +10,7 @@ from pruning_core.explorers.chart import (
     computed,
     lines,
     powers,
+    remembered,
     series,
     slider,
 )
@@ -34,6 +35,8 @@ def hyper_prior() -> Explorer:
         " 'A unit worth one nat more comes to rest at θ = 1, '"
         " + format(1 / (1 + exp(-1)), '.2f') + ' and '"
         " + format((exp(price + 1) - b) / (exp(price + 1) - 1), '.2f') + '.']",
+        "In the third panel the price is the slope of the straight line, which alone has no bend."
+        " In the fourth, it is where flattening jumps, while the other two rise gradually.",
     )
 
 
@@ -65,7 +68,7 @@ def _densities() -> alt.LayerChart | alt.FacetChart:
         pi="1 / (1 + gamma)", series="'fixed'"
     )
     return alt.layer(
-        curves.encode(
+        remembered(curves, "densities").encode(
             x=x.axis(powers(-6, 0, 2)), y=y.axis(powers(-2, 4, 2)), **series("series", NAMES)
         ),
         point.mark_rule(strokeWidth=2).encode(x="pi:Q", **series("series", NAMES)),
@@ -83,6 +86,7 @@ def _best_pi() -> alt.Chart:
     )
     y = alt.Y("value:Q", title="best π", axis=powers(-8, 0, 2))
     y = y.scale(type="log", domain=[1e-8, 1])
+    curves = remembered(curves, "best")
     return curves.encode(x=_THETA, y=y, **series("series", NAMES)).properties(**PANEL)
 
 
@@ -98,7 +102,8 @@ def _costs() -> alt.Chart:
         on="datum.theta > 0 ? datum.theta * log(datum.theta) : 0",
         off="datum.theta < 1 ? (1 - datum.theta) * log(1 - datum.theta) : 0",
     )
-    y = alt.Y("value:Q", title="cost of the unit, nats")
+    y = alt.Y("value:Q", title="cost of the unit, nats").scale(domain=[-1, 12], nice=False)
+    curves = remembered(curves, "costs")
     return curves.encode(x=_THETA, y=y, **series("series", NAMES)).properties(**PANEL)
 
 
@@ -113,6 +118,7 @@ def _resting_places() -> alt.Chart:
     )
     x = alt.X("worth:Q", title="what the unit is worth, nats").scale(domain=[0, 16])
     y = alt.Y("value:Q", title="θ at rest").scale(domain=[0, 1])
+    curves = remembered(curves, "rest")
     return curves.encode(x=x, y=y, **series("series", NAMES)).properties(**PANEL)
 
 

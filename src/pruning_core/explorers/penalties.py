@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import altair as alt
 
-from pruning_core.explorers.chart import WIDTH, Explorer, choice, computed, lines, series
+from pruning_core.explorers.chart import (
+    WIDTH,
+    Explorer,
+    choice,
+    computed,
+    lines,
+    remembered,
+    series,
+)
 
 NAMES = ("HALO", "lasso", "hard", "ridge")
 PANEL = {"width": WIDTH // 2 - 60, "height": 260}
@@ -27,11 +35,12 @@ def penalties() -> Explorer:
     )
     return Explorer(
         alt.concat(_rules(), _prices(), columns=2).add_params(*turned, *follow),
-        "['HALO, with λ at its best, costs c = ' + format(c, '.3f')"
-        " + ' times the cube root of |w|.',"
+        "['HALO, with λ at its best, costs ' + format(c, '.3f') + ' × ∛|w|.',"
         " 'The weight is zero up to z = ' + format(threshold, '.3f') + ' and jumps there to '"
         " + format(jump, '.3f') + '. A weight of 1 has λ* = '"
         " + format(pow(2 * xi / psi, 1 / 3), '.2f') + '.']",
+        "On the left, HALO's rule and the lasso's stay at 0 up to the same threshold; above it"
+        " HALO jumps towards the diagonal, and the lasso stays a whole threshold below it.",
     )
 
 
@@ -59,7 +68,8 @@ def _rules() -> alt.LayerChart | alt.FacetChart:
     x = alt.X("z:Q", title="weight without a penalty, z").scale(domain=[0, LARGEST])
     y = alt.Y("value:Q", title="weight with it, T(z)").scale(domain=[0, LARGEST])
     look = {**series("series", NAMES), "x": x, "y": y, "detail": "part:N"}
-    return alt.layer(*(part.encode(**look) for part in (curves, halo))).properties(**PANEL)
+    parts = (remembered(curves, "rules"), remembered(halo, "halo"))
+    return alt.layer(*(part.encode(**look) for part in parts)).properties(**PANEL)
 
 
 def _prices() -> alt.Chart:
@@ -74,4 +84,5 @@ def _prices() -> alt.Chart:
     )
     x = alt.X("w:Q", title="weight w").scale(domain=[0, LARGEST])
     y = alt.Y("value:Q", title="price of it, nats").scale(domain=[0, LARGEST])
+    curves = remembered(curves, "prices")
     return curves.encode(**series("series", NAMES), x=x, y=y).properties(**PANEL)

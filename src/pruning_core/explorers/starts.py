@@ -60,6 +60,8 @@ def where_starts_end(archive: Archive) -> Explorer:
             choice("start", "start", starts[0], starts), *computed(told=json.dumps(told))
         ),
         "told[start]",
+        "A start whose dot lies beside the others', with an interval that does not reach them, ends"
+        " differently. Most rows should look alike.",
     )
 
 
@@ -72,12 +74,20 @@ def _strip(means: pd.DataFrame, measure: str) -> alt.LayerChart | alt.FacetChart
     y = alt.Y("label:N", title=None, sort=None).axis(labelLimit=150)
     colour = alt.condition(_CHOSEN, alt.value(COLOURS[0]), alt.value("currentColor"))
     faint = alt.condition(_CHOSEN, alt.value(1), alt.value(0.35))
+    told = "datum.label + ': ' + datum.mean + ' [' + datum.low + ', ' + datum.high + ']'"
+    data = alt.Chart().transform_calculate(told=told)
     marks = alt.layer(
-        alt.Chart().mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q"),
-        alt.Chart().mark_point(size=50, filled=True).encode(x=alt.X("mean:Q", **x)),
+        data.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q", tooltip="told:N"),
+        data.mark_point(size=50, filled=True).encode(x=alt.X("mean:Q", **x), tooltip="told:N"),
         data=inline(means),
     )
-    ticks = alt.Chart().mark_tick(thickness=1.5, size=16).encode(x=alt.X(f"{measure}:Q", **x))
+    seed = f"split(datum.label, ',')[0] + ', one seed: ' + datum.{measure}"
+    ticks = (
+        alt.Chart()
+        .transform_calculate(told=seed)
+        .mark_tick(thickness=1.5, size=16)
+        .encode(x=alt.X(f"{measure}:Q", **x), tooltip="told:N")
+    )
     return (
         alt.layer(ticks, marks)
         .encode(y=y, color=colour, opacity=faint)

@@ -8,13 +8,25 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pruning_core.explorers.chart import COLOURS, WIDTH, Explorer, choice, computed, inline
+from pruning_core.explorers.chart import (
+    COLOURS,
+    WIDTH,
+    Explorer,
+    Prediction,
+    choice,
+    computed,
+    inline,
+    remembered,
+)
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.tables import epochs, runs, setting
 
 STUDY = "lenet-300-100"
+START = 28.0
+"""Price in nats at which the explorers start: that of the text."""
+
 SEEDS = 2
 """So many of each point's seeds can be chosen, for the size of the page."""
 
@@ -38,13 +50,18 @@ def gated_runs(archive: Archive) -> pd.DataFrame:
     return rows.assign(log_gamma=setting(rows, "log_gamma"))
 
 
+def page_prices(archive: Archive) -> list[float]:
+    """Prices in nats that the one control of a page goes through."""
+    return sorted(set(gated_runs(archive)["log_gamma"]))
+
+
 def theta_in_motion(archive: Archive) -> Explorer:
     """How θ is spread over the epochs, with the units left and the test error."""
     known = gated_runs(archive)
-    prices, seeds = sorted(set(known["log_gamma"])), sorted(set(known["seed"]))[:SEEDS]
+    prices, seeds = page_prices(archive), sorted(set(known["seed"]))[:SEEDS]
     table = trajectories_of(archive)
     x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
-    data = alt.Chart(inline(table)).transform_filter("datum.price == price && datum.seed == seed")
+    data = alt.Chart().transform_filter("datum.price == price && datum.seed == seed")
     blocks = (
         data.transform_filter("datum.theta0 != null && length(datum.theta0) > 0")
         .transform_calculate(
@@ -56,29 +73,51 @@ def theta_in_motion(archive: Archive) -> Explorer:
             units="parseInt(datum.counts[datum.bin])",
             low=f"datum.bin / {BINS}",
             high=f"(datum.bin + 1) / {BINS}",
+            begin="datum.epoch - 0.85",
+            told="datum.units + (datum.units > 1 ? ' units' : ' unit') + ' with θ from '"
+            " + datum.low + ' to ' + datum.high + ' after epoch ' + datum.epoch",
         )
         .transform_filter("datum.units > 0")
         .mark_rect(fill=COLOURS[0], clip=True)
         .encode(
             x=x,
-            x2="before:Q",
+            x2="begin:Q",
             y=alt.Y("low:Q", title="θ").scale(domain=[0, 1], nice=False),
             y2="high:Q",
             opacity=alt.Opacity("units:Q", title="units with such a θ")
-            .scale(type="log", domain=[1, 784], range=[0.12, 1])
+            .scale(type="log", domain=[1, 784], range=[0.25, 1])
             .legend(symbolType="square", values=[1, 10, 100, 700]),
+            tooltip="told:N",
         )
     )
-    left = data.transform_calculate(left="[datum.size0, datum.size1, datum.size2][place]")
-    size = alt.Y("left:Q", title="units left").scale(zero=True)
-    error = alt.Y("error:Q", title="test error, %").scale(type="log", nice=False, domain=[1, 10])
+    left = data.transform_calculate(
+        left="[datum.size0, datum.size1, datum.size2][place]",
+        told="datum.left + ' units left after epoch ' + datum.epoch",
+    )
+    size = alt.Y("left:Q", title="units left").scale(type="log", nice=False, domain=[8, 1000])
+    wrong = data.transform_calculate(told="datum.error + ' % after epoch ' + datum.epoch")
+    error = alt.Y("error:Q", title="test error, %").scale(type="log", nice=False, domain=[1, 60])
+    settled = (
+        alt.Chart(alt.sequence(0, 1)).transform_calculate(epoch="settled['' + price]").encode(x=x)
+    )
+    end = settled.mark_rule(strokeDash=[4, 3])
+    name = settled.mark_text(text="gates settled", align="right", dx=-5, y=95, fontSize=11)
+    marks = {"color": COLOURS[0], "point": {"size": 16, "color": COLOURS[0]}, "clip": True}
     wide = {"width": WIDTH - 70}
     panels = [
-        blocks.properties(height=190, **wide),
-        left.mark_line(color=COLOURS[0]).encode(x=x, y=size).properties(height=80, **wide),
-        data.mark_line(color=COLOURS[0], clip=True)
-        .encode(x=x, y=error.axis(values=[1, 2, 5, 10]))
-        .properties(height=80, **wide),
+        alt.layer(blocks, end, name).properties(height=190, **wide),
+        alt.layer(
+            remembered(left, "left")
+            .mark_line(**marks)
+            .encode(x=x, y=size.axis(values=[10, 30, 100, 300, 700]), tooltip="told:N"),
+            end,
+        ).properties(height=90, **wide),
+        alt.layer(
+            remembered(wrong, "error")
+            .mark_line(**marks)
+            .encode(x=x, y=error.axis(values=[1, 2, 5, 10, 20, 50]), tooltip="told:N"),
+            end,
+        ).properties(height=110, **wide),
     ]
     ends = {
         f"{row['log_gamma']:g}|{row['seed']}": f"{row['architecture']} left, final test error"
@@ -86,15 +125,47 @@ def theta_in_motion(archive: Archive) -> Explorer:
         for row in known.to_dict("records")
         if row["seed"] in seeds
     }
+    phases = dict(zip(known["log_gamma"], setting(known, "bernoulli_epochs"), strict=True))
+    settles = {f"{price:g}": int(epochs) for price, epochs in phases.items()}
+    start = START if START in prices else prices[0]
     return Explorer(
-        alt.concat(*panels, columns=1).add_params(
-            choice("price", "price log γ, nats", prices[0], {p: f"{p:g}" for p in prices}),
+        alt.concat(*panels, columns=1, data=inline(table)).add_params(
+            choice("price", "price log γ, nats", start, {p: f"{p:g}" for p in prices}),
             choice("seed", "seed", seeds[0], seeds),
             choice("layer", "layer", LAYERS[0], LAYERS),
-            *computed(place=f"indexof({list(LAYERS)}, layer)", ends=json.dumps(ends)),
+            *computed(
+                place=f"indexof({list(LAYERS)}, layer)",
+                ends=json.dumps(ends),
+                settled=json.dumps(settles),
+            ),
         ),
         "['One network: log γ = ' + price + ' nats, seed ' + seed + '. At the end',"
         " ends[price + '|' + seed] + '.']",
+        "Where the columns of blocks thin out between 0 and 1, the layer has decided. At the"
+        " dearest prices, watch the error: the network nearly dies, and comes back.",
+        shared=["price"],
+        predict=_prediction(table, start, seeds[0]),
+    )
+
+
+def _prediction(table: pd.DataFrame, price: float, seed: int) -> Prediction:
+    """When do the pixels decide?"""
+    run = table.loc[(table["price"] == price) & (table["seed"] == seed)].set_index("epoch")
+    between = {}
+    for epoch, text in run["theta0"].items():
+        counts = [int(count or 0) for count in text.split(" ")] if text else []
+        if counts:
+            between[epoch] = 100 * sum(counts[1:-1]) / sum(counts)
+    few = next(epoch for epoch, share in between.items() if share < 5 and epoch > 1)
+    last = max(run.index)
+    third = min(int(3 * (few - 1) / last), 2)
+    return Prediction(
+        f"At {price:g} nats the units of a layer begin undecided. By when will fewer than 5 %"
+        " of the pixels have a θ between 0.1 and 0.9?",
+        ["in the first third of the training", "in the second third", "only in the last third"],
+        third,
+        f"After epoch {few} of {last} it is {between[few]:.1f} % of the pixels of this run.",
+        (0.32, 1, 0.1),
     )
 
 
@@ -109,12 +180,10 @@ def trajectories_of(archive: Archive) -> pd.DataFrame:
     noted = known.merge(epochs(archive, STUDY), on="run")
     last = noted.groupby("run")["epoch"].transform("max")
     noted = noted.loc[noted["epoch"].isin(SHOWN_EPOCHS) | (noted["epoch"] == last)]
-    before = noted.groupby("run")["epoch"].shift(fill_value=0)
     sizes = np.stack(list(noted["architecture"]))
     spread = [json.loads(theta) for theta in noted["theta"]]
     return pd.DataFrame(
         {"price": noted["log_gamma"], "seed": noted["seed"], "epoch": noted["epoch"]}
-        | {"before": before}
         | {"error": noted["test_error_percent"].round(2)}
         | {f"size{layer}": sizes[:, layer] for layer in range(3)}
         | {
@@ -147,13 +216,16 @@ def which_pixels(archive: Archive) -> Explorer:
             right="datum.left + 1",
             top="floor(datum.pixel / 28)",
             bottom="datum.top + 1",
+            told="'row ' + datum.top + ', column ' + datum.left + ': read by ' + datum.seeds"
+            " + ' of ' + datum.n + ' networks'",
         )
+        .transform_filter("datum.seeds > 0")
     )
     x = alt.X("left:Q", axis=None).scale(domain=[0, 28], nice=False)
     y = alt.Y("top:Q", axis=None).scale(domain=[0, 28], nice=False, reverse=True)
     share = (
         alt.Opacity("share:Q", title="share of the networks that read it")
-        .scale(domain=[0, 1], range=[0, 1])
+        .scale(domain=[0.1, 1], range=[0.22, 1])
         .legend(symbolType="square", symbolFillColor=COLOURS[0], values=[0.1, 0.4, 0.7, 1])
     )
     frame = alt.Chart(alt.sequence(0, 1)).transform_calculate(left="0", top="0", end="28")
@@ -161,7 +233,7 @@ def which_pixels(archive: Archive) -> Explorer:
         frame.mark_rect(fillOpacity=0, stroke="currentColor", strokeOpacity=0.4)
         .encode(x=x, x2="end:Q", y=y, y2="end:Q"),
         grid.mark_rect(fill=COLOURS[0], strokeWidth=0)
-        .encode(x=x, x2="right:Q", y=y, y2="bottom:Q", opacity=share),
+        .encode(x=x, x2="right:Q", y=y, y2="bottom:Q", opacity=share, tooltip="told:N"),
     )  # fmt: skip
     told = {
         f"{row['price']:g}": [
@@ -170,12 +242,16 @@ def which_pixels(archive: Archive) -> Explorer:
         ]
         for row in shares.to_dict("records")
     }
+    start = START if START in prices else prices[0]
     return Explorer(
         chart.properties(width=308, height=308).add_params(
-            choice("price", "price log γ, nats", prices[0], {p: f"{p:g}" for p in prices}),
+            choice("price", "price log γ, nats", start, {p: f"{p:g}" for p in prices}),
             *computed(told=json.dumps(told)),
         ),
         "['log γ = ' + price + ' nats: ' + told['' + price][0], told['' + price][1]]",
+        "As the price rises, the ragged rim goes first, and the core on which all networks agree"
+        " shrinks as well.",
+        shared=["price"],
     )
 
 

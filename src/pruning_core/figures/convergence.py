@@ -19,7 +19,12 @@ _LINES = ("-", "--", "-.", ":")
 
 
 def phase_portrait(
-    unit: OneUnit, starts: Array, duration: float = 60.0, steps: int = 3000
+    unit: OneUnit,
+    starts: Array,
+    duration: float = 60.0,
+    steps: int = 3000,
+    *,
+    regions: bool = True,
 ) -> Figure:
     """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
 
@@ -28,24 +33,27 @@ def phase_portrait(
         starts: θ(0) and w(0) of each, shape (k, 2).
         duration: of each trajectory.
         steps: that it is computed in.
+        regions: draw them, and the saddle.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(WIDTH, 4.3), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axis = figure.subplots()
         top = 2.2 * unit.bounds.saddle[1]
-        _shade(axis, unit.bounds, top)
+        if regions:
+            _shade(axis, unit.bounds, top)
         thetas, weights = unit.integrate(*starts.T, duration=duration, steps=steps)
         for theta, weight in zip(thetas.T, weights.T, strict=True):
             colour = REMOVED if theta[-1] == 0 else KEPT
             axis.plot(theta, weight, color=colour, lw=1.3)
             axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
             _arrow(axis, theta, weight, colour)
-        axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
-        axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
+        if regions:
+            axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
+            axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
         for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
             axis.plot([], [], color=colour, label=label)
         axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=10)
+        figure.legend(loc="outside upper center", ncols=3 if regions else 2)
     return figure
 
 
@@ -100,7 +108,8 @@ def too_fast(paths: Mapping[float, tuple[Array, Array]], duration: float, price:
         )
         axes[0].set(ylabel="θ", ylim=(-0.03, 1.03))
         axes[1].set(ylabel="worth (nats)", xlabel="time", xlim=(0, duration))
-        axes[0].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.3), fontsize=10)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, ncols=3, loc="outside upper center")
     return figure
 
 
@@ -118,7 +127,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
             colour = PALETTE[_LINES.index(line)]
             axis.plot(share, color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.36), fontsize=10)
+        figure.legend(loc="outside upper center")
     return figure
 
 
@@ -136,7 +145,7 @@ def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
     box = Rectangle((0, 0), theta_star, norm_star, label="box")
     box.set(facecolor="none", edgecolor="black", hatch="//", linewidth=1, alpha=0.5)
     axis.add_patch(box)
-    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle (λ = 0)")
+    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
     axis.set_ylim(0, top)
 
 

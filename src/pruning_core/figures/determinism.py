@@ -9,12 +9,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, REMOVED, STYLE, WIDTH, Picture
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
 from pruning_core.theory.enumeration import differences, expectation
+from pruning_core.theory.saddle import saddle, separatrix
+
+SEPARATRIX, PATH = PALETTE[1], "#1f2933"
 
 
 def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) -> Figure:
-    """J over θ₁ and θ₂, the flow downhill, and paths of projected gradient steps.
+    """J over θ₁ and θ₂, its saddle and separatrix, and paths of projected gradient steps.
 
     Args:
         table: losses of all masks in nats, shape (2ⁿ,).
@@ -32,21 +35,28 @@ def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) ->
         figure = Picture(figsize=(WIDTH, 3.5), layout="constrained")
         axis = figure.subplots()
         filled = axis.contourf(first, second, height, levels=10, cmap="Blues")
-        figure.colorbar(filled, ax=axis, label="J (nats)")
+        figure.colorbar(filled, ax=axis, label="J (nats)", location="bottom", shrink=0.8)
         axis.streamplot(
             axis_values.numpy(),
             axis_values.numpy(),
             downhill[..., 0].numpy(),
             downhill[..., 1].numpy(),
             color="#ffffff",
-            linewidth=0.7,
+            linewidth=0.6,
             arrowsize=0.8,
             density=0.7,
         )
+        line = separatrix(table, log_gamma, others)
+        middle = saddle(table, log_gamma, others).tolist()
+        axis.plot(*line.T, color=SEPARATRIX, lw=3, ls=(0, (4, 1.5)))
+        axis.plot(*middle, "X", color=SEPARATRIX, mec="white", ms=13)
         for path in paths.movedim(0, 1).numpy():
-            axis.plot(path[:, 0], path[:, 1], color=REMOVED, lw=2, clip_on=False)
-            axis.plot(*path[0, :2], "o", color="white", mec=REMOVED, ms=7, clip_on=False)
-            axis.plot(*path[-1, :2], "o", color=REMOVED, mec="black", ms=9, clip_on=False)
+            axis.plot(path[:, 0], path[:, 1], color=PATH, lw=1.8, clip_on=False)
+            axis.plot(*path[0, :2], "o", color="white", mec=PATH, ms=7, clip_on=False)
+            axis.plot(*path[-1, :2], "o", color=PATH, mec="white", ms=10, clip_on=False, zorder=5)
+        axis.text(middle[0] + 0.03, middle[1] - 0.04, "saddle", ha="center", va="top", color=PATH)
+        axis.text(0.96, 0.03, "unit 1 stays", ha="right", color=PATH)
+        axis.text(0.04, 0.96, "unit 2 stays", ha="left", va="top", color=PATH)
         axis.set(xlabel="θ₁", ylabel="θ₂", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return figure
 

@@ -8,9 +8,10 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 
 
 def gated_weight(pis: Sequence[float], precision: float) -> Figure:
@@ -55,4 +56,54 @@ def bound_against_evidence(bounds: Mapping[str, Tensor], theta: Tensor) -> Figur
         lowest = min(float(bound.min()) for bound in bounds.values())
         axis.set_ylim(lowest - 0.1, 0.12 * -lowest + 0.05)
         axis.legend(loc="lower center")
+    return figure
+
+
+def evidence_as_bars(parts: Mapping[str, tuple[float, float]]) -> Figure:
+    """For each approximate posterior a bar: the bound, and the divergence up to the log evidence.
+
+    Args:
+        parts: by label, bound and divergence in nats; their sum is the same for all.
+
+    Raises:
+        ValueError: if the sums differ by more than 10⁻⁶ nats.
+    """
+    sums = [bound + divergence for bound, divergence in parts.values()]
+    if max(sums) - min(sums) > 1e-6:
+        raise ValueError(f"bound and divergence sum to {min(sums)} and to {max(sums)} nats")
+    evidence, rows = sums[0], np.arange(len(parts))
+    bounds, divergences = (np.array(values) for values in zip(*parts.values(), strict=True))
+    left = evidence - 1.6 * float(divergences.max())
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(WIDTH, 1.2 + 0.7 * len(parts)), layout="constrained")
+        axis = figure.subplots()
+        axis.barh(rows, bounds - left, 0.55, left=left, color=KEPT)
+        axis.barh(rows, divergences, 0.55, left=bounds, color=REMOVED)
+        axis.axvline(evidence, color=DENSE, lw=2)
+        for row, label in enumerate(parts):
+            axis.text(left, row - 0.33, label, va="bottom")
+            axis.annotate(
+                f"{divergences[row]:.2f}",
+                (evidence, row),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axis.text(evidence, -0.85, "log evidence", va="bottom", ha="center", color=DENSE)
+        first = float(bounds[0])
+        axis.text((left + first) / 2, 0, "bound", va="center", ha="center", color="white")
+        axis.annotate(
+            "divergence",
+            (evidence, -0.33),
+            (-4, 0),
+            textcoords="offset points",
+            va="bottom",
+            ha="right",
+            color=DENSE,
+        )
+        axis.set(xlabel="nats", yticks=[], xlim=(left, evidence + 0.2 * (evidence - left)))
+        axis.set_ylim(len(parts) - 0.6, -0.85)
+        axis.xaxis.set_major_locator(MultipleLocator(1))
+        axis.grid(visible=False, axis="y")
+        axis.spines["left"].set_visible(False)
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,22 +25,28 @@ def theta_in_motion(history: Mapping[str, Tensor], titles: Mapping[str, str]) ->
         titles: by name of the gate, what its units are.
     """
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(WIDTH, 1.8 * len(history)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.9 * len(history)), layout="constrained")
         axes = figure.subplots(len(history), sharex=True, squeeze=False)[:, 0]
         for axis, (name, theta) in zip(axes, history.items(), strict=True):
             lines = theta.numpy().T
             epochs = np.arange(lines.shape[1])
             kept = lines[:, -1] >= 0.5
-            for fate, colour, label in (
-                (~kept, REMOVED, f"{int((~kept).sum())} removed"),
-                (kept, KEPT, f"{int(kept.sum())} kept"),
+            for fate, colour, height, label in (
+                (~kept, REMOVED, 0, f"{int((~kept).sum())}\nremoved"),
+                (kept, KEPT, 1, f"{int(kept.sum())}\nkept"),
             ):
                 every = -(-len(lines) // 50)
                 segments = [np.column_stack([epochs, line]) for line in lines[fate][::every]]
                 axis.add_collection(LineCollection(segments, colors=[colour], linewidths=0.7))
-                axis.plot([], [], color=colour, label=label)
+                axis.annotate(
+                    label,
+                    (epochs[-1], height),
+                    (7, 0),
+                    textcoords="offset points",
+                    va="top" if height else "bottom",
+                    color=colour,
+                )
             axis.set(title=titles[name], xlim=(0, epochs[-1]), ylim=(-0.03, 1.03), ylabel="θ")
-            axis.legend(loc="center right")
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -139,7 +146,23 @@ def cost_and_error(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         axes[1].set(title="test error after it", xlabel="epoch", ylabel="percent", yscale="log")
         axes[1].set_yticks([1.5, 2, 3, 5], ["1.5", "2", "3", "5"])
         axes[1].minorticks_off()
+        axes[1].margins(y=0.12)
         axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes:
-            axis.legend()
+            _name_at_the_end(axis)
     return figure
+
+
+def _name_at_the_end(axis: Axes) -> None:
+    """Each line's label beside its last point, the higher of two a little up, the other down."""
+    lines = sorted(axis.get_lines(), key=lambda line: float(np.asarray(line.get_ydata())[-1]))
+    for place, line in enumerate(lines):
+        end = (np.asarray(line.get_xdata())[-1], np.asarray(line.get_ydata())[-1])
+        axis.annotate(
+            str(line.get_label()),
+            end,
+            (7, 0),
+            textcoords="offset points",
+            va="bottom" if place else "top",
+            color=line.get_color(),
+        )

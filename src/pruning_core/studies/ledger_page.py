@@ -11,6 +11,7 @@ from pruning_core.studies.claims import SOURCES
 from pruning_core.studies.conditions import command
 from pruning_core.studies.ledger import VERDICTS
 from pruning_core.studies.ledger_text import SIGNS
+from pruning_core.studies.typography import tied
 
 Claims = Sequence[Mapping[str, Any]]
 """As :func:`pruning_core.studies.ledger.decided` gives them."""
@@ -21,6 +22,8 @@ _ORIGINS = {
     "baseline": "a check that a baseline is no straw man",
     "question": "a question of ours",
 }
+
+_PLURAL = {"holds": "hold", "fails": "fail", "open": "open"}
 
 
 def named(claims: Claims, *names: str) -> list[Mapping[str, Any]]:
@@ -51,7 +54,7 @@ def folded(claims: Claims) -> str:
     for source, title in SOURCES.items():
         of_source = [claim for claim in claims if claim["source"] == source]
         verdicts = [claim["verdict"] for claim in of_source]
-        told = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
+        told = ", ".join(f"{verdicts.count(v)} {_PLURAL[v]}" for v in VERDICTS if v in verdicts)
         groups.append(
             f'<details class="ledger-group"><summary>{escape(title)}: {told}</summary>\n'
             f"{as_html(of_source)}</details>\n"
@@ -146,7 +149,4 @@ def _verdict(verdict: str) -> str:
 
 def _text(text: str) -> str:
     """With numbers and what follows them kept on one line."""
-    text = escape(text, quote=False)
-    for word in ("%", "×", "points", "seeds", "nats", "epochs", "≤", "≥"):
-        text = text.replace(f" {word}", f"\N{NO-BREAK SPACE}{word}")
-    return text.replace("≤ ", "≤\N{NO-BREAK SPACE}").replace("≥ ", "≥\N{NO-BREAK SPACE}")
+    return tied(escape(text, quote=False))

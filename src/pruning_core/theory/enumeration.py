@@ -47,6 +47,43 @@ def loss_table(gates: Sequence[BernoulliGate], losses: Losses) -> Tensor:
     return torch.stack(table)
 
 
+def loss_along(
+    gates: Sequence[BernoulliGate], losses: Losses, index: int, values: Tensor
+) -> Tensor:
+    """E[L(ξ) | ξ_i = t] for every t of ``values``, the other gates Bernoulli draws by their θ.
+
+    Args:
+        gates: all gates of the model.
+        losses: evaluates the model and returns the loss of each example, shape (N,).
+        index: i, counted through all gates.
+        values: t, shape (k,); the result can be differentiated in it.
+
+    Returns:
+        In nats over the examples, float64, shape (k,).
+
+    Raises:
+        ValueError: if there is no such gate.
+    """
+    sizes = [gate.num_units for gate in gates]
+    if not 0 <= index < sum(sizes):
+        raise ValueError(f"index is {index}; a unit from 0 to {sum(sizes) - 1} was expected")
+    theta = torch.cat([gate.theta.detach() for gate in gates]).double()
+    others = masks(len(theta))
+    others = others[others[:, index] == 0]
+    chance = torch.where(others == 1, theta, 1 - theta)
+    chance[:, index] = 1
+    along = torch.arange(len(theta)) == index
+    found = []
+    for value in values:
+        total = values.new_zeros((), dtype=torch.float64)
+        for mask, probability in zip(others, chance.prod(1), strict=True):
+            held = torch.where(along, value, mask).to(gates[0].theta).unsqueeze(0)
+            with hold_all(gates, torch.split(held, sizes, dim=1)):
+                total = total + probability * losses().double().sum()
+        found.append(total)
+    return torch.stack(found)
+
+
 def regression_table(inputs: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
     """L(ξ) of the regression y = Σ_i ξ_i w_i x_i + noise of unit variance; shape (2ⁿ,), in nats.
 

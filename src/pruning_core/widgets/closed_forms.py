@@ -14,6 +14,7 @@ from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, ValueWidget,
 from matplotlib.figure import Figure
 
 from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
+from pruning_core.explorers import joint, unit
 from pruning_core.figures import convergence, hyperprior, shrinkage
 from pruning_core.halo import bridge_scale, bridge_threshold
 from pruning_core.hyperprior import Fixed, Flattening, beta_of_price
@@ -21,8 +22,8 @@ from pruning_core.theory.dynamics import Bounds, OneUnit
 from pruning_core.theory.single_weight import joint_path
 
 _WIDE = {"description_width": "14em"}
-STARTS = np.array([[0.1, 0.1], [0.3, 0.2], [0.5, 0.05], [0.3, 0.55], [0.9, 0.2], [0.05, 1.0]])
-"""θ and ‖w‖ at the start, of the trajectories that are drawn."""
+STARTS, JOINT_STARTS = unit.STARTS, joint.STARTS
+"""θ and ‖w‖, and w and λ, where the trajectories begin: where they do without a kernel, too."""
 
 
 def explore(draw: Callable[..., Figure], **controls: ValueWidget) -> VBox:
@@ -95,8 +96,8 @@ def life_of_a_unit() -> VBox:
 
     def draw(log_gamma: float, kappa: float, decay: float, theta_rate: float) -> Figure:
         """Trajectories of θ and of the norm of a unit's weights, over the region where it dies."""
-        unit = OneUnit(Bounds(log_gamma, kappa, decay, theta_rate), limit=1.5)
-        return convergence.phase_portrait(unit, STARTS, duration=30, steps=500)
+        one = OneUnit(Bounds(log_gamma, kappa, decay, theta_rate), limit=1.5)
+        return convergence.phase_portrait(one, np.array(STARTS), duration=30, steps=500)
 
     return explore(
         draw,
@@ -128,21 +129,21 @@ def penalties() -> VBox:
 
 def joint_descent() -> VBox:
     """A weight and its coefficient on their way, from several starts."""
-    starts = torch.tensor([[0, 1.0], [0, 0.4], [0, 1.8], [0.6, 0.4], [1.2, 0.5], [1.2, 1.8]])
+    starts = torch.tensor(JOINT_STARTS)
 
     def draw(xi: float, psi: float, target: float, ratio: float) -> Figure:
         """Paths of a weight w and its coefficient λ, with the curve of the best λ."""
         targets, (weights, coefficients) = torch.full((len(starts),), target), starts.T
         paths = joint_path(
-            targets, weights, coefficients, xi, psi, step=0.03, steps=600, ratio=ratio
+            targets, weights, coefficients, xi, psi, step=joint.STEP, steps=joint.STEPS, ratio=ratio
         )
         return shrinkage.paths({f"λ's rate {ratio:g} × w's": paths}, xi, psi)
 
     return explore(
         draw,
         xi=_log_slider("ξ", 0.19),
-        psi=_log_slider("ψ", 0.19),
-        target=_slider("what the data want, z", 1.0, 0.0, 2.0, 0.05),
+        psi=_log_slider("ψ", 0.6),
+        target=_slider("what the data want, z", 0.9, 0.0, 2.0, 0.05),
         ratio=_log_slider("rate of λ over that of w", 1.0, -1.0, 1.0),
     )
 

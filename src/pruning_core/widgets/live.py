@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from ipywidgets import (
     HTML,
     BoundedIntText,
     Button,
+    Checkbox,
     Dropdown,
     FloatLogSlider,
     FloatSlider,
@@ -41,10 +41,11 @@ from pruning_core.studies import ROOT
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.published import operating_points
 from pruning_core.widgets.closed_forms import complaint_of, image_of
+from pruning_core.widgets.columns import Columns
 
 _STYLE = {"description_width": "14em"}
 _SHOWN = {
-    "bernoulli": ("log_gamma", "theta_step", "theta", "weight_decay", "estimator"),
+    "bernoulli": ("log_gamma", "theta_step", "theta", "weight_decay", "estimator", "gate_inputs"),
     "halo": ("xi", "psi", "initial_coefficient"),
     "dense": ("weight_decay",),
 }
@@ -63,11 +64,13 @@ class TrainLive:
 
     Attributes:
         trainer: of the last run; what it has learned stays when it is stopped.
+        columns: what of its units is left.
         view: to display.
     """
 
     def __init__(self, archive: Archive = ROOT, dataset: Dataset | None = None) -> None:
         self.trainer: Trainer | None = None
+        self.columns: Columns | None = None
         self._dataset = dataset
         self._thread: threading.Thread | None = None
         self._going, self._stopping = threading.Event(), threading.Event()
@@ -86,6 +89,7 @@ class TrainLive:
                 0, min=0, max=50, description="weight decay λ, nats", style=_STYLE
             ),
             "estimator": Dropdown(options=list(ESTIMATORS), description="estimator", style=_STYLE),
+            "gate_inputs": Checkbox(True, description="gates on the pixels, too", style=_STYLE),
             "xi": _log("ξ", -6, -3),
             "psi": _log("ψ", -6, -3),
             "initial_coefficient": _log("λ at the start", -1, 1),
@@ -126,7 +130,7 @@ class TrainLive:
             ValueError: naming a setting that is out of range, or does not go with the others.
         """
         model, method, seed, epochs = (choice.value for choice in self.choices.values())
-        chosen: dict[str, Any] = {name: self.controls[name].value for name in _SHOWN[method]}
+        chosen: dict[str, Any] = {name: self.controls[name].value for name in shown(model, method)}
         if "log_gamma" in chosen:
             # Several gates keep the proportions of their recommended prices.
             usual = recommended(model, method).log_gamma
@@ -140,12 +144,13 @@ class TrainLive:
             self._show_state("training")
             return
         try:
-            trainer = Trainer(self.settings(), self.dataset, [_Watch(self)])
+            trainer = Trainer(self.settings(), self.dataset)
         except (ValueError, TrainingError) as error:
             self.complaint.value = complaint_of(error)
             return
         self.complaint.value = ""
-        self.trainer = trainer
+        self.trainer, self.columns = trainer, Columns(trainer.method)
+        trainer.callbacks = [self.columns, _Watch(self)]
         self._going.set()
         self._stopping.clear()
         self._show_state("training")
@@ -203,8 +208,9 @@ class TrainLive:
         usual = asdict(recommended(model, method))
         pace = usual["epochs"] / self.choices["epochs"].value
         usual |= {"theta_step": min(1.0, usual["theta_step"] * pace), "psi": usual["psi"] * pace}
+        usual["gate_inputs"] = True  # for the picture of the pixels
         for name, control in self.controls.items():
-            control.layout.display = "" if name in _SHOWN[method] else "none"
+            control.layout.display = "" if name in shown(model, method) else "none"
             value = usual[name]
             control.value = value[0] if isinstance(value, tuple) else value
 
@@ -247,21 +253,21 @@ class TrainLive:
 
     def after_epoch(self, run: Run) -> None:
         """Draw what the run has come to."""
-        gates = any_gates(run.model).values()
-        if gates:
-            label, values = "θ of the units that are left", [g.theta.detach() for g in gates]
-        else:
-            weights = [p.detach().flatten() for p in run.model.parameters()]
-            label, values = "log₁₀ |w|", [w[w != 0].abs().log10() for w in weights]
+        assert self.columns is not None
+        sizes = torch.cat([p.detach().abs().flatten() for p in run.model.parameters()]).cpu()
+        # HALO has a coefficient for each of them.
+        coefficients = run.auxiliary[0].detach().cpu().numpy() if run.auxiliary else None
         figure = progress(
             run.trajectory,
             self._recorded(run.settings),
             count_weights(run.fresh_model()),
-            label,
-            np.asarray(torch.cat(values).cpu()),
+            self.columns.columns,
+            self.columns.links,
+            sizes.numpy(),
+            coefficients,
         )
-        sizes = "-".join(map(str, run.trajectory[-1]["architecture"]))
-        self.picture.value = image_of(figure, f"The run after epoch {run.epoch}: {sizes}")
+        units = "-".join(map(str, run.trajectory[-1]["architecture"]))
+        self.picture.value = image_of(figure, f"The run after epoch {run.epoch}: {units}")
         self._show_state("training" if self._going.is_set() else "pausing")
 
     def _recorded(self, settings: Settings) -> pd.DataFrame:
@@ -280,6 +286,12 @@ class _Watch(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         self._live.after_epoch(run)
+
+
+def shown(model: str, method: str) -> list[str]:
+    """The controls that go with a model and a method."""
+    gate_option = MODELS[model].gate_option
+    return [n for n in _SHOWN[method] if n != "gate_inputs" or n == gate_option]
 
 
 def _log(label: str, low: float, high: float) -> FloatLogSlider:
