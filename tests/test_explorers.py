@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page
 from scipy import stats
+from shown_explorers import DRAWING, PAGES, PLACES, Shown, open_page
 
 from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
 from pruning_core.baselines.sparsity_priors import Count
-from pruning_core.explorers import trained
+from pruning_core.explorers import joint, trained
 from pruning_core.explorers.chart import MIME
 from pruning_core.explorers.unit import STARTS
 from pruning_core.halo import bridge_scale, bridge_shrink, bridge_threshold
@@ -23,24 +25,12 @@ from pruning_core.hyperprior import Fixed, Flattening, beta_of_price, resting_th
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.published import load_published
-from pruning_core.studies.tables import epochs, runs
+from pruning_core.studies.tables import epochs, runs, setting
 from pruning_core.theory.dynamics import Bounds, OneUnit
+from pruning_core.theory.single_weight import joint_path
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Archive(ROOT)
-PLACES = {  # by name, the page and the place among its explorers
-    "hyper_prior": ("flattening", 0),
-    "life_of_a_unit": ("convergence", 0),
-    "penalties": ("what-learning-lambda-does", 0),
-    "theta_in_motion": ("turn-the-results", 0),
-    "which_pixels": ("turn-the-results", 1),
-    "size_of_lenet_300_100": ("turn-the-results", 2),
-    "size_of_lenet_5": ("turn-the-results", 3),
-    "zeros_of_lenet_300_100": ("turn-the-results", 4),
-    "zeros_of_lenet_5": ("turn-the-results", 5),
-    "starts": ("turn-the-results", 6),
-}
-
 pytestmark = pytest.mark.browser
 
 
@@ -52,63 +42,14 @@ def pages(browser: Browser, book_html: Path) -> Iterator[Callable[[str], Page]]:
     def page(name: str) -> Page:
         if name not in opened:
             opened[name] = browser.new_page(viewport={"width": 1280, "height": 900})
-            opened[name].goto((book_html / "book" / f"{name}.html").as_uri())
-            opened[name].wait_for_function(
-                "() => document.querySelectorAll('.explorer:not(.live)').length === 0"
-            )
+            open_page(opened[name], book_html, name)
+            while (skip := opened[name].locator(".predict .skip")).count():
+                skip.first.click()
         return opened[name]
 
     yield page
     for one in opened.values():
         one.close()
-
-
-class Shown:
-    """An explorer as a page shows it."""
-
-    def __init__(self, page: Page, place: int) -> None:
-        self.page = page
-        self.element = page.locator(".explorer").nth(place)
-
-    def turn(self, **signals: Any) -> None:
-        """As the controls do."""
-        self.element.evaluate(
-            """async (element, signals) => {
-                for (const [name, value] of Object.entries(signals)) {
-                    element.view.signal(name, value);
-                }
-                await element.view.runAsync();
-            }""",
-            signals,
-        )
-
-    def rows(self, *fields: str) -> list[dict[str, Any]]:
-        """These columns of all drawn marks that have them: points of lines, dots, areas."""
-        return self.element.evaluate(
-            """(element, fields) => {
-                const found = [];
-                const search = item => {
-                    const {datum, items = []} = item;
-                    if (datum && fields.every(field => field in datum)) {
-                        found.push(Object.fromEntries(fields.map(f => [f, datum[f]])));
-                    }
-                    items.forEach(search);
-                };
-                search(element.view.scenegraph().root);
-                return found;
-            }""",
-            fields,
-        )
-
-    def column(self, field: str, *others: str, **where: Any) -> torch.Tensor:
-        """A column of them, where the others have these values."""
-        rows = self.rows(field, *others, *where)
-        wanted = [row for row in rows if all(row[key] == value for key, value in where.items())]
-        return torch.tensor([row[field] for row in wanted], dtype=torch.float64)
-
-    def picture(self) -> str:
-        """The drawing, as SVG."""
-        return self.element.locator(".chart svg").evaluate("svg => svg.innerHTML")
 
 
 @pytest.fixture(params=PLACES)
@@ -149,7 +90,7 @@ def test_a_notebook_stores_the_specification_once_and_a_picture() -> None:
 
 def test_every_control_is_turned_by_the_keyboard_and_changes_the_picture(shown: Shown) -> None:
     controls = shown.element.locator(".controls :is(input, select)")
-    assert controls.count() >= 1
+    assert controls.count() or shown.element.evaluate("e => e.view.signal('price')")
     for index in range(controls.count()):
         control = controls.nth(index)
         if control.evaluate(
@@ -165,7 +106,7 @@ def test_every_control_is_turned_by_the_keyboard_and_changes_the_picture(shown: 
             forth, back = back, forth
         shown.page.keyboard.press(forth)
         changed = """([element, before]) =>
-            element.querySelector(".chart svg").innerHTML !== before"""
+            element.querySelector(".chart svg:not(.ghost)").innerHTML !== before"""
         handle = shown.element.element_handle()
         shown.page.wait_for_function(changed, arg=[handle, before], timeout=5000)
         shown.page.keyboard.press(back)
@@ -185,7 +126,7 @@ def test_every_control_has_a_name_and_says_its_value(shown: Shown) -> None:
 def test_what_is_drawn_fits_and_has_a_description(shown: Shown) -> None:
     chart = shown.element.locator(".chart")
     assert len((chart.get_attribute("aria-label") or "").split()) >= 4
-    box, room = chart.locator("svg").bounding_box(), shown.element.bounding_box()
+    box, room = shown.element.locator(DRAWING).bounding_box(), shown.element.bounding_box()
     assert box is not None
     assert room is not None
     assert 300 <= box["width"] <= room["width"]
@@ -194,7 +135,7 @@ def test_what_is_drawn_fits_and_has_a_description(shown: Shown) -> None:
 def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
     browser: Browser, book_html: Path
 ) -> None:
-    for name in {page for page, _ in PLACES.values()}:
+    for name in PAGES:
         address = (book_html / "book" / f"{name}.html").as_uri()
         plain = browser.new_context(java_script_enabled=False).new_page()
         plain.goto(address)
@@ -206,8 +147,11 @@ def test_without_scripts_and_in_print_there_is_a_picture_and_no_dead_slider(
         printed.goto(address)
         printed.wait_for_selector(".explorer.live")
         printed.emulate_media(media="print")
+        for dead in printed.locator(":is(.of-the-page, .predict, .cover, .ghost)").all():
+            assert not dead.is_visible()
         for drawn in printed.locator(".explorer.live").all():
             assert drawn.locator("svg").is_visible()
+            assert drawn.locator(".readout").is_visible()
             for control in drawn.locator("input, select").all():
                 assert not control.is_visible()
             for value in drawn.locator(".value").all():
@@ -222,7 +166,7 @@ def test_only_pages_with_an_explorer_load_the_drawing_library(book_html: Path) -
         for path in (book_html / "book").glob("*.html")
         if "_static/explorers.js" in path.read_text(encoding="utf8")
     }
-    assert loading == {page for page, _ in PLACES.values()}
+    assert loading == set(PAGES)
 
 
 # --- closed forms ---
@@ -252,6 +196,17 @@ def test_hyper_priors_are_those_of_the_package(
         pi = shown.column("pi", "log10_pi", series=name)
         density = priors[name].log_density(pi).exp()
         same(shown.column("value", "log10_pi", series=name), density)
+
+
+def test_the_axes_of_the_hyper_priors_stand_still(explorer: Callable[[str], Shown]) -> None:
+    shown = explorer("hyper_prior")
+    labels = f"e => [...e.querySelectorAll('{DRAWING} .role-axis text')].map(t => t.textContent)"
+    found = []
+    for price in (0.5, 4, 12):
+        shown.turn(price=price)
+        found.append(shown.element.evaluate(labels))
+    assert len(found[0]) > 30
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(
@@ -322,6 +277,45 @@ def test_penalties_and_rules_are_those_of_the_package(
             same(rule[clear], penalty.thresholded(values)[clear])
 
 
+@pytest.mark.parametrize(
+    ("psi", "ratio", "z"), [(0.6, 1, 0.9), (0.6, 10, 0.9), (0.19, 0.1, 0.6), (0.06, 3, 1.5)]
+)
+def test_joint_descent_is_that_of_the_package(
+    explorer: Callable[[str], Shown], psi: float, ratio: float, z: float
+) -> None:
+    shown = explorer("joint_descent")
+    shown.turn(psi=psi, ratio=ratio, z=z)
+    target = torch.full((len(joint.STARTS),), float(z))
+    weight, coefficient = torch.tensor(joint.STARTS).T
+    settings = (target, weight, coefficient, joint.XI, psi)
+    w, c = joint_path(*settings, step=joint.STEP, steps=joint.STEPS, ratio=ratio)
+    rows = shown.rows("w", "coefficient", "step", "start", "last", "fate", "path")
+    survivors = 0
+    for start in range(len(joint.STARTS)):
+        drawn = {
+            row["step"]: (row["w"], row["coefficient"]) for row in rows if row["start"] == start
+        }
+        fate = {row["fate"] for row in rows if row["start"] == start}
+        exact = torch.stack([w[:, start], c[:, start]], 1).numpy()
+        places = np.array([drawn[step] for step in sorted(drawn)])
+        # Each drawn point is one of the recursion's, up to the rounding to two digits,
+        distance = np.abs(places[:, None] - exact[None]).max(2)
+        assert distance.min(1).max() < 1e-3
+        assert places[[0, -1]] == pytest.approx(exact[[0, -1]], abs=1e-3)
+        # and between two of them the recursion stays near the line that is drawn.
+        kept = distance.argmin(1)
+        assert (np.diff(kept) > 0).all()
+        for k, (first, last) in enumerate(pairwise(kept)):
+            piece, along = exact[first : last + 1] - places[k], places[k + 1] - places[k]
+            share = np.clip(piece @ along / (along @ along), 0, 1)
+            assert np.linalg.norm(piece - share[:, None] * along, axis=1).max() < 5e-3
+        assert fate == {joint.FATES[int(w[-1, start] != 0)]}
+        survivors += int(w[-1, start] != 0)
+    assert f"{survivors} of the 6 weights" in shown.readout()
+    best = shown.column("coefficient", "w")
+    assert len(best) > 100
+
+
 # --- recorded results ---
 
 
@@ -337,6 +331,11 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
         run = noted.loc[noted["run"] == known["run"].item()].set_index("epoch")
         errors = {row["epoch"]: row["error"] for row in shown.rows("epoch", "error")}
         assert max(errors) == run.index.max()
+        low, high = shown.element.evaluate("e => e.view.scale('concat_2_y').domain()")
+        assert low < min(errors.values())
+        assert high > max(errors.values())  # a network that nearly dies is not cut off
+        settled = {row["epoch"] for row in shown.rows("epoch", "data")}
+        assert settled == {setting(known, "bernoulli_epochs").item()}
         for epoch, error in errors.items():
             assert error == pytest.approx(run.loc[epoch, "test_error_percent"], abs=0.006)
         for row in shown.rows("epoch", "left", "size0"):
@@ -359,7 +358,8 @@ def test_the_pixels_are_those_of_the_recorded_masks(explorer: Callable[[str], Sh
         shown.turn(price=price)
         counts = np.sum([masks[run] for run in group["run"] if run in masks], axis=0)
         rows = shown.rows("pixel", "seeds", "share", "n", "left", "top")
-        assert [row["seeds"] for row in rows] == counts.tolist()
+        drawn = {row["pixel"]: row["seeds"] for row in rows}
+        assert drawn == {pixel: count for pixel, count in enumerate(counts.tolist()) if count}
         for row in rows:
             assert (row["top"], row["left"]) == divmod(row["pixel"], 28)
             assert row["share"] == pytest.approx(row["seeds"] / row["n"])
@@ -372,7 +372,7 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
     shown = explorer(f"size_of_{model.replace('-', '_')}")
     published = load_published(ARCHIVE).query(f"model == {model!r} and kind == 'structured'")
     rows = shown.rows("kind", "size", "error", "label")
-    kinds = ("published", "recalled")
+    kinds = ("published", "published, as recalled")
     theirs = {(row["label"], row["size"], row["error"]) for row in rows if row["kind"] in kinds}
     columns = ["method", "weights_percent", "error_percent"]
     assert theirs == set(published[columns].itertuples(index=False, name=None))
@@ -392,7 +392,7 @@ def test_sizes_and_errors_are_those_of_results_and_of_all_published_rows(
             for _, point in group.groupby("point")
         ]
         assert found == {(round(size, 3), round(error, 3)) for size, error in means}
-        text = shown.element.locator(".readout").inner_text()
+        text = shown.readout()
         for _, error in means:
             assert f"{error:.2f} % [" in text
 
@@ -435,7 +435,7 @@ def test_every_recorded_seed_of_every_start_is_shown(explorer: Callable[[str], S
     for start, group in known.groupby("point"):
         shown.turn(start=start)
         label = f"{start}, n = {len(group)}"
-        assert shown.element.locator(".readout").inner_text().startswith(label)
+        assert shown.readout().startswith(label)
         drawn = Counter(tuple(row[m] for m in measures) for row in rows if row["label"] == label)
         sizes = [tuple(map(int, text.split("-"))) for text in group["architecture"]]
         seeds = zip(group["test_error_percent"].round(3), sizes, strict=True)

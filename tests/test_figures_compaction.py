@@ -27,7 +27,8 @@ def panels() -> list[Axes]:
     before = layers(network)
     compact_(network, {"2": CLOSED}, torch.rand(4, 3))
     drawings = figures.before_and_after(before, layers(network), CLOSED).axes
-    return [axis for drawing in drawings for axis in (drawing, *drawing.child_axes)]
+    every = [axis for drawing in drawings for axis in (drawing, *drawing.child_axes)]
+    return [axis for axis in every if isinstance(axis, Axes)]
 
 
 def links(axis: Axes) -> list[tuple[str, float]]:

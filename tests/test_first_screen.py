@@ -1,17 +1,19 @@
 """The first screen: a digit, a price, and what ten networks read."""
 
 import gzip
+import importlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
-from test_draw_a_digit import NETWORKS, PRICES, TWO, draw, network, read_by
+from test_draw_a_digit import NETWORKS, PRICES, ROOT, TWO, draw, network, read_by
 
 from pruning_core.experiments.data import Dataset
 from pruning_core.metrics import error_percent, weighted_layers
@@ -245,6 +247,16 @@ def test_the_button_takes_digits_that_flip_each_time_another_one(page: Page) -> 
     assert len(seen) == 10
 
 
+@pytest.mark.parametrize("name", ["first-screen", "draw-a-digit"])
+def test_what_stands_in_the_page_is_well_formed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E-books take no other HTML."""
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    pages = importlib.import_module("draw_a_digit")
+    drawn = ElementTree.fromstring(pages.rendered(name))
+    assert drawn.get("class") == f"digits {name}"
+    assert len(list(drawn.iter("rect"))) >= 784 + 400
+
+
 def test_clicking_an_answer_moves_the_slider_there(page: Page) -> None:
     page.locator(".worth-answers li").nth(2).click()
     assert page.locator(".worth-price output").inner_text() == "14 nats a unit"
@@ -276,7 +288,7 @@ def test_units_fade_unless_the_reader_wants_no_motion(opener: Opener) -> None:
 
 def test_on_paper_stands_the_still_without_controls(page: Page) -> None:
     page.emulate_media(media="print")
-    for hidden in (".digit-paper", ".digit-tests", ".worth-price input"):
+    for hidden in (".digit-paper", ".digit-tests", ".worth-price input", "a.start-here"):
         assert not page.locator(hidden).is_visible()
     for visible in ("svg.worth-network", ".worth-answers", ".worth-told"):
         assert page.locator(visible).is_visible()

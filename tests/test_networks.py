@@ -95,8 +95,12 @@ def test_at_work_is_what_the_answers_depend_on() -> None:
         layer.get_parameter("bias").data.fill_(0.1)  # so that every unit is on
     image = torch.rand(1, 1, 28, 28, requires_grad=True)
     said: list[torch.Tensor] = []
+
+    def listen(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:
+        said.append(output)
+
     for layer in weighted_layers(model)[:-1]:
-        layer.register_forward_hook(lambda _, __, output: said.append(output))
+        layer.register_forward_hook(listen)
     answers = model(image).sum()
     by_pixel, *by_unit = torch.autograd.grad(answers, [image, *said])
     pixels, *hidden = at_work(model)

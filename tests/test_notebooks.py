@@ -124,7 +124,7 @@ def test_it_remembers_neither_the_machine_nor_the_hour(path: Path) -> None:
 def test_no_line_of_a_paragraph_begins_like_a_list_or_a_quotation(path: Path) -> None:
     """A number or a minus that was wrapped to the start of a line would become one."""
     for cell in nbformat.read(path, as_version=4).cells:
-        other = r"^(```|\$\$).*?^\1|^:::\{list-table\}.*?^:::"
+        other = r"^(```|~~~|\$\$).*?^\1|^:::\{list-table\}.*?^:::"
         prose = re.sub(other, "", cell.source, flags=re.M | re.S)
         lines = prose.splitlines() if cell.cell_type == "markdown" else []
         for before, line in itertools.pairwise(lines):

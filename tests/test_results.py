@@ -48,7 +48,7 @@ def test_a_network_that_is_kept_is_the_one_of_its_row_or_one_of_its_kind(
     with safe_open(folder / "model.safetensors", "pt") as file:
         told = file.metadata() or {}
     every = tables.every_run(ARCHIVE)
-    row = every[every["run"] == told["run"]].iloc[0]
+    row = every.drop_duplicates("run").set_index("run").loc[told["run"]].to_dict()
     assert row["seed"] == 0
     measured = {
         name: float(told.get(name, row[name])) for name in ("test_error_percent", "weights_kept")
@@ -61,9 +61,8 @@ def test_a_network_that_is_kept_is_the_one_of_its_row_or_one_of_its_kind(
     if "cpu" not in told:
         assert "-".join(map(str, architecture(network))) == row["architecture"]
         assert error == pytest.approx(row["test_error_percent"], abs=1e-4)
-    alike = every[(every["study"] == row["study"]) & (every["point"] == row["point"])]
     for name, value in measured.items():
-        seeds = alike[name].astype(float)
+        seeds = tables.at(tables.runs(ARCHIVE, row["study"]), row["point"], name)
         assert len(seeds) == 10
         assert abs(value - seeds.mean()) <= 4 * seeds.std() + 1e-9, name
 

@@ -196,3 +196,9 @@ def test_recorded_rows_have_shares_in_percent() -> None:
     few = rows.loc[rows["point"] == "bernoulli", "weights_percent"]
     assert len(few) == 3
     assert few.between(5, 20).all()
+
+
+def test_readers_have_a_name_for_every_model_and_method_of_the_record() -> None:
+    recorded = tables.every_run(ARCHIVE)
+    assert set(recorded["method"]) == set(tables.METHODS)
+    assert set(recorded["model"]) == set(tables.MODELS)

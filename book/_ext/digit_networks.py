@@ -24,7 +24,7 @@ from pruning_core.metrics import (
 )
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.networks import MODELS, at_work
-from pruning_core.studies.tables import by_point, said
+from pruning_core.studies.tables import at, runs, said
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[2]
@@ -90,10 +90,11 @@ class Reader:
         """What goes into each layer for an image of shape (28, 28), and at last the ten shares."""
         index = self.network.state_dict().get("gate0.index", torch.arange(28 * 28))
         values = [image.flatten()[index]]
+        *hidden, last = weighted_layers(self.network)
         with torch.no_grad():
-            for layer in weighted_layers(self.network):
+            for layer in hidden:
                 values.append(layer(values[-1]).relu())
-            values[-1] = layer(values[-2]).softmax(0)
+            values.append(last(values[-1]).softmax(0))
         return values
 
 
@@ -122,7 +123,7 @@ def readers() -> list[Reader]:
         stop = {"dense": "dense", "halo": "HALO"}.get(name, name.removeprefix("price-"))
         weights = count_nonzero_weights(network)
         error = error_percent(network, data.eval_images, data.eval_labels)
-        kind = said(by_point(archive, study)[point]["test_error_percent"])
+        kind = said(at(runs(archive, study), point, "test_error_percent"))
         pixels, *hidden = at_work(network)
         share = 100 * weights / 266_200
         left = f"{len(pixels)} of 784 pixels and {sum(map(len, hidden))} of 400 units"

@@ -59,17 +59,21 @@ class Page(SphinxDirective):
         used = [*HERE.glob("*digit*"), *HERE.glob("first_screen*"), *(ROOT / MODELS).rglob("*.*")]
         for path in used:
             self.env.note_dependency(str(path))
-        loader = FileSystemLoader(HERE)
-        template = Environment(loader=loader, trim_blocks=True, autoescape=True).get_template(
-            PAGES[self.name]
-        )
-        first = digits().turning if self.name == "first-screen" else 0
-        text = template.render(STILLS[self.name](first), first=first, readers=readers())
-        before, _, after = text.partition(MARK)
-        content = nodes.container(classes=["digit-content"])
-        self.state.nested_parse(self.content, self.content_offset, content)
-        pieces = [nodes.raw("", piece, format="html") for piece in (before, after) if piece]
-        return [pieces[0], content, *pieces[1:]] if after else pieces
+        before, mark, after = rendered(self.name).partition(MARK)
+        found: list[nodes.Node] = [nodes.raw("", before, format="html")]
+        if mark:
+            content = nodes.container(classes=["digit-content"])
+            self.state.nested_parse(self.content, self.content_offset, content)
+            found += [content, nodes.raw("", after, format="html")]
+        return found
+
+
+def rendered(name: str) -> str:
+    """The HTML of one of `PAGES`, as it stands there before the script takes over."""
+    environment = Environment(loader=FileSystemLoader(HERE), trim_blocks=True, autoescape=True)
+    first = digits().turning if name == "first-screen" else 0
+    template = environment.get_template(PAGES[name])
+    return template.render(STILLS[name](first), first=first, readers=readers())
 
 
 def two_networks(first: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 // `vegaEmbed` is of the bundle that book/_ext/explorers.py makes with this file.
 
 const STACKED_BELOW = 0.8; // of its natural width, panels side by side go below each other
+const NARROW = 450; // pixels, below which legends take several lines
 const SETTLED = 700; // milliseconds without a turn, after which the next turn is another change
 
 const explorers = [...document.querySelectorAll(".explorer")].map(read);
@@ -72,6 +73,7 @@ function show(explorer) {
 // --- the chart ---
 
 async function drawn(spec, values, chart, room) {
+  if (room < NARROW) spec = { ...spec, config: { ...spec.config, legend: { ...spec.config.legend, ...FOLDED } } };
   let view = await viewOf(spec, values, chart);
   const natural = widthOf(chart);
   let columns = spec.columns || 1;
@@ -94,6 +96,8 @@ async function drawn(spec, values, chart, room) {
   return view;
 }
 
+const FOLDED = { columns: 2, layout: { top: { direction: "vertical" } } };
+
 async function viewOf(spec, values, chart) {
   const { title, $schema, usermeta, ...shown } = spec; // the page shows the text of the title itself
   shown.params = spec.params.map(({ bind, ...p }) => (bind ? { ...p, value: values[p.name] } : p));
@@ -113,17 +117,20 @@ function widthOf(chart) {
   return drawing(chart).width.baseVal.value; // as drawn; the style sheet makes it fit
 }
 
+// The marks of such a name, and not the axes of a panel that has it.
+const REMEMBERED = "[class*=remembered_]:is([class$=_marks], [class$=_pathgroup])";
+
 // Leaves a faint trace of the marks named "remembered_…" as they were before a change; a change
 // is over when nothing has been turned for a while.
 function remember(explorer, chart, look) {
   const before = explorer.turnedAt ?? -Infinity;
   explorer.turnedAt = performance.now();
   if (explorer.turnedAt - before < SETTLED || !drawing(chart)) return;
-  if (!drawing(chart).querySelector("[class*=remembered_]")) return;
+  if (!drawing(chart).querySelector(REMEMBERED)) return;
   const ghost = drawing(chart).cloneNode(true);
   ghost.setAttribute("class", "ghost");
   for (const mark of ghost.querySelectorAll(":not(defs *):is(path, text, line, rect, image)")) {
-    if (!mark.closest("[class*=remembered_]")) mark.remove();
+    if (!mark.closest(REMEMBERED)) mark.remove();
   }
   chart.querySelector(".ghost")?.remove();
   chart.append(ghost);
@@ -133,13 +140,15 @@ function remember(explorer, chart, look) {
 }
 
 // A click sets two controls to where it is.
-function clickable(explorer, chart) {
+function clickable({ root, click, own }, chart) {
   chart.classList.add("clickable");
-  explorer.root.view.addEventListener("click", event => {
-    const [left, top] = event.vega.xy();
-    ["x", "y"].forEach((name, axis) => {
-      const value = explorer.root.view.scale(name).invert([left, top][axis]);
-      explorer.own[explorer.click[axis]].set(value);
+  root.view.addEventListener("click", event => {
+    const plot = chart.querySelector(".root .background").getBoundingClientRect();
+    const across = (event.clientX - plot.left) / plot.width;
+    const down = (event.clientY - plot.top) / plot.height;
+    [["x", across], ["y", 1 - down]].forEach(([name, share], axis) => {
+      const [low, high] = root.view.scale(name).domain();
+      own[click[axis]].set(low + share * (high - low));
     });
   });
 }

@@ -4,7 +4,8 @@ The pictures are drawn from what is recorded, or from the functions of the packa
 book is built; they take their colours from the page.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pruning_core.studies.masks import load_masks
 from pruning_core.studies.tables import by_point
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 120, 84
@@ -83,17 +85,18 @@ def results() -> str:
     points = by_point(Archive(ROOT), "lenet-300-100")
     dense = by_point(Archive(ROOT), "training-cost")["lenet-300-100-dense"]
     drawn, sizes, errors = [], [], []
-    vertical, across = (1.2, 3.2), (np.log(5_000), np.log(60_000))
+    vertical, across = (1.2, 3.2), (math.log(5_000), math.log(60_000))
     for name, rows in points.items():
         if name.startswith("pixels log_gamma="):
             mean, low, high = mean_interval(rows["test_error_percent"].to_numpy(dtype=float))
-            size = np.log(rows["weights_kept"].mean())
+            size = math.log(rows["weights_kept"].to_numpy().mean())
             ends = [_place(size, end, across, vertical) for end in (low, high)]
             drawn.append(_path(ends, 1.2, "strong"))
             sizes.append(size)
             errors.append(mean)
     (left, level), (right, _) = (
-        _place(end, dense["test_error_percent"].mean(), across, vertical) for end in across
+        _place(end, float(dense["test_error_percent"].to_numpy().mean()), across, vertical)
+        for end in across
     )
     line = (
         f'<path class="other" d="M{left:.1f} {level:.1f}H{right:.1f}" stroke="currentColor" '
@@ -152,15 +155,16 @@ def _place(
 
 
 def _curve(
-    xs: Iterable[float],
-    ys: Iterable[float],
+    xs: Tensor | Sequence[float],
+    ys: Tensor | Sequence[float],
     across: tuple[float, float],
     vertical: tuple[float, float],
     width: float,
     name: str = "",
 ) -> str:
     """Through these points, as far as they lie in the picture."""
-    places = (_place(float(x), float(y), across, vertical) for x, y in zip(xs, ys, strict=True))
+    points = zip(torch.as_tensor(xs).tolist(), torch.as_tensor(ys).tolist(), strict=True)
+    places = (_place(x, y, across, vertical) for x, y in points)
     return _path([place for place in places if 0 <= place[1] <= HEIGHT], width, name)
 
 

@@ -474,7 +474,7 @@ window.selfPruningPictures = (() => {
   /* A number of nats in words: two figures are enough. */
   function told(nats) {
     const size = Math.abs(nats);
-    const text = size >= 10 ? grouped(size) : size >= 0.95 ? size.toFixed(1) : size.toFixed(2);
+    const text = size >= 10 ? grouped(size) : String(Number(size.toFixed(size >= 0.95 ? 1 : 2)));
     return nats < 0 && Number(text) ? `−${text}` : text;
   }
 

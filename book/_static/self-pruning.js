@@ -61,7 +61,11 @@
     let wanted = false; // another look, though nothing runs
     let lastAsked = 0;
     let lastDescribed = 0;
+    let drawn = -1; // points of the charts over time, as last drawn
 
+    const put = (place, text) => {
+      if (place.textContent !== text) place.textContent = text;
+    };
     const post = (type, more = {}) => page.worker.postMessage({ type, ...more });
     const say = (text) => (find(".prune-live").textContent = text);
 
@@ -84,9 +88,8 @@
       say(message);
     }
 
-    const lookSoon = () => {
-      wanted = true;
-    };
+    const lookSoon = () => (wanted = true);
+    Object.assign(page, { lookSoon, placeOf: ({ layer, unit }) => plan.points[view.layers[layer].name][unit] });
 
     /* While one answer is drawn the worker prepares the next. */
     function frame(time) {
@@ -170,26 +173,29 @@
       plan = network(find(".prune-network"), view) ?? plan;
       if (look.method === "bernoulli") chart = worth(find(".prune-worth"), view);
       else coefficients(find(".prune-worth"), { ...view, ...settings });
-      const last = history.step.at(-1) ?? 0;
-      const upTo = [2000, 5000, 10000, 20000, 50000, 100000].find((step) => last <= step) ?? 2 * last;
-      const percent = [1, 2, 5, 10, 20, 50, 100];
-      const share = (values, total) => values.map((value) => (100 * value) / total);
-      overTime(find(".prune-error"), {
-        steps: history.step, lines: [[history.error, "line"]], goal: 10, ticks: [2, 5, 10, 20, 50, 100], upTo,
-      });
-      overTime(find(".prune-size"), {
-        steps: history.step,
-        lines: [[share(history.weightsLeft, look.weightsTotal), "line"]],
-        goal: 5, ticks: percent, upTo,
-      });
+      drawTime(look);
       numbers(look);
-      find(".prune-sentence").textContent = sentence();
+      put(find(".prune-sentence"), sentence());
       placeRing();
       if (view.now - lastDescribed > 1000 || !look.running) describe(look);
     }
 
+    /* Error and size over time, when there is something new in them. */
+    function drawTime(look) {
+      const count = history.step.length;
+      if (count === drawn) return;
+      drawn = count;
+      const last = history.step.at(-1) ?? 0;
+      const upTo = [2000, 5000, 10000, 20000, 50000, 100000].find((step) => last <= step) ?? 2 * last;
+      const share = history.weightsLeft.map((weights) => (100 * weights) / look.weightsTotal);
+      const percent = [1, 2, 5, 10, 20, 50, 100];
+      const shared = { steps: history.step, upTo };
+      overTime(find(".prune-error"), { ...shared, lines: [[history.error, "line"]], goal: 10, ticks: percent.slice(1) });
+      overTime(find(".prune-size"), { ...shared, lines: [[share, "line"]], goal: 5, ticks: percent });
+    }
+
     function numbers(look) {
-      const show = (name, text) => (find(`[data-number=${name}]`).textContent = text);
+      const show = (name, text) => put(find(`[data-number=${name}]`), text);
       show("error", `${look.error.toFixed(1)} %`);
       show("weights", `${((100 * look.weightsLeft) / look.weightsTotal).toFixed(1)} %`);
       show("network", [...view.layers.map((layer) => layer.kept.length), 10].join("-"));
@@ -288,7 +294,7 @@
     function again() {
       for (const values of Object.values(history)) values.length = 0;
       Object.assign(view, { layers: null, weights: null, lambdas: null, chosen: null, lastLeft: -1e9 });
-      page.collapsed = null;
+      [page.collapsed, drawn] = [null, -1];
       find(".prune-collapse").hidden = true;
       const { running } = page.look ?? {};
       runs += 1;
@@ -318,7 +324,8 @@
       page.collapsed = name;
       const layer = view.layers.find((one) => one.name === name);
       const best = told(Math.max(...layer.worth));
-      const text = `At step ${grouped(page.look.step)} the whole of ${LAYERS[name]} had fallen: at a price of ${told(layer.price)} nats, the best that is left of it is worth ${best}.`;
+      const what = name === "pixels" ? "all pixels" : `all of ${LAYERS[name]}`;
+      const text = `By step ${grouped(page.look.step)} ${what} had fallen: the price is ${told(layer.price)} nats, and the best that was left is worth ${best}.`;
       find(".prune-collapse").textContent = `${text} One is kept, or there would be no network.`;
       find(".prune-collapse").hidden = false;
       win("layer", text);
@@ -340,7 +347,8 @@
       row.append(label, input, output);
       row.dataset.of = slider.of;
       const follow = () => {
-        const text = wordsOf(settings[slider.name]) + (slider.unit ? ` ${slider.unit}` : "");
+        const value = settings[slider.name];
+        const text = slider.unit ? `${told(value)} ${slider.unit}` : wordsOf(value);
         output.textContent = text;
         input.setAttribute("aria-valuetext", text);
       };
@@ -505,7 +513,7 @@
       for (const card of cards) {
         const won = done[card.dataset.challenge];
         card.classList.toggle("prune-won", Boolean(won));
-        card.querySelector(".prune-mark").textContent = won ? "done" : "";
+        card.querySelector(".prune-mark").textContent = won ? "✓ done" : "";
         card.querySelector(".prune-why").hidden = !won;
         card.querySelector(".prune-came").textContent = won || "";
       }
@@ -524,7 +532,7 @@
       say(`Challenge done. ${text}`);
     }
 
-    const standing = (name, text) => (document.querySelector(`[data-challenge=${name}] .prune-standing`).textContent = text);
+    const standing = (name, text) => put(find(`[data-challenge=${name}] .prune-standing`), text);
     const percent = (value) => `${value.toFixed(value < 10 ? 1 : 0)} %`;
 
     function challenges(look) {
@@ -573,8 +581,12 @@
     post("init", { images, labels: bytesOf(selfPruning.labels), settings });
     lookSoon();
     requestAnimationFrame(frame);
-    new ResizeObserver(draw).observe(root);
-    new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    const redraw = () => {
+      drawn = -1;
+      draw();
+    };
+    new ResizeObserver(redraw).observe(root);
+    new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     return page;
   }
 

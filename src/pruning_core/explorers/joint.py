@@ -47,8 +47,10 @@ def joint_descent() -> Explorer:
     They are computed beforehand for all stops of the sliders, as no chart can compute them.
     """
     table = paths()
-    count = table.groupby(["psi", "ratio", "z"])["kept"].sum()
-    left = {f"{psi:g}|{ratio:g}|{z:g}": int(kept) for (psi, ratio, z), kept in count.items()}
+    left: dict[str, int] = {}
+    for psi, ratio, z, kept in table[["psi", "ratio", "z", "kept"]].to_numpy(float):
+        setting = f"{psi:g}|{ratio:g}|{z:g}"
+        left[setting] = left.get(setting, 0) + int(kept)
     turned = [
         choice("z", "what the data want, z", 0.9, {z: f"{z:g}" for z in TARGETS}),
         choice("ratio", "speed of λ over that of w", 1.0, {r: f"{r:g}" for r in RATIOS}),

@@ -25,7 +25,7 @@ from pruning_core.studies.tables import epochs, runs, setting
 
 STUDY = "lenet-300-100"
 START = 28.0
-"""Price in nats at which the explorers start: that of the text."""
+"""At this price, in nats, the explorers start, as the text does."""
 
 SEEDS = 2
 """So many of each point's seeds can be chosen, for the size of the page."""

@@ -124,8 +124,9 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)
+            seen = np.arange(0, len(share), max(1, len(share) // 700))  # as many as a line shows
             colour = PALETTE[_LINES.index(line)]
-            axis.plot(share, color=colour, ls=line, lw=2, label=label)
+            axis.plot(seen, share[seen], color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
         figure.legend(loc="outside upper center")
     return figure

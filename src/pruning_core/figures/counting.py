@@ -57,7 +57,7 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     versions = list(shares)
     counts = list(shares[versions[0]])
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(WIDTH, 1.0 + 0.75 * len(versions)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.2 + 0.85 * len(versions)), layout="constrained")
         axis = figure.subplots()
         for position, count in enumerate(counts):
             offset = 0.17 * (position - (len(counts) - 1) / 2)
@@ -70,10 +70,10 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
                 label=count,
             )
         axis.axvline(100, color=DENSE, lw=1)
-        axis.set(xlabel="percent of the dense one", xlim=(0, None))
-        axis.set_yticks(range(len(versions)), versions, fontsize=10)
-        axis.set_ylim(len(versions) - 0.5, -0.5)
-        axis.tick_params(axis="y", length=0)
+        for row, version in enumerate(versions):
+            axis.text(0, row - 0.5, " ".join(version.split()), va="center", fontsize=10)
+        axis.set(xlabel="percent of the dense network", xlim=(0, None), yticks=[])
+        axis.set_ylim(len(versions) - 0.45, -0.75)
         legend_below(figure, axis)
     return figure
 

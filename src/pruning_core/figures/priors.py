@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.baselines.penalties import Penalty
-from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, Picture
+from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
 
 LINES = ("-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)))
 
@@ -69,8 +69,9 @@ def loss_meets_balls(
             level = float(_loss(point, centre, curvature))
             levels = [0.25 * level, level, 2.5 * level]
             axis.contour(grid, grid, loss, levels=levels, colors=DENSE, linewidths=1)
-            axis.fill(*_unit_circle(q).T, color=KEPT, alpha=0.3, lw=0)
-            axis.plot(*_unit_circle(q).T, color=KEPT, lw=1.5)
+            ball = _unit_circle(q, 401)
+            axis.fill(*ball.T, color=KEPT, alpha=0.3, lw=0)
+            axis.plot(*ball.T, color=KEPT, lw=1.5)
             axis.plot(*centre, "+", color=DENSE, markersize=9)
             axis.plot(*point, "o", color=REMOVED, markersize=8, markeredgecolor="white")
             axis.set(title=title, xlabel="w₁", aspect="equal", xlim=(-1.25, reach))
@@ -87,10 +88,10 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
         rules: by name, the estimates; shape (k,).
         values: z; shape (k,).
     """
-    columns = 3
+    columns = 2
     rows = -(-len(rules) // columns)
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.4, 2.3 * rows), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis, (name, rule) in zip(axes.flat, rules.items(), strict=True):
             jumps = (rule.diff().abs() > 0.3).nonzero().flatten() + 1
@@ -99,14 +100,16 @@ def estimates(rules: Mapping[str, Tensor], values: Tensor) -> Figure:
             axis.plot(values, values, color=DENSE, lw=1, ls=":")
             axis.plot(places, drawn, color=KEPT, lw=2)
             axis.set(title=name, xlim=(float(values[0]), float(values[-1])))
-            axis.set(xlabel="data alone, z", ylabel="estimate")
-            axis.tick_params(labelleft=True, labelbottom=True)
+        for axis in axes[-1]:
+            axis.set_xlabel("data alone, z")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("estimate")
     return figure
 
 
-def _unit_circle(q: float) -> Tensor:
-    """Points with |w₁|^q + |w₂|^q = 1, the corners among them; shape (k, 2)."""
-    angles = torch.linspace(0, 2 * math.pi, 40_001, dtype=torch.float64)
+def _unit_circle(q: float, count: int = 40_001) -> Tensor:
+    """Points with |w₁|^q + |w₂|^q = 1, the corners among them if 4 divides count − 1."""
+    angles = torch.linspace(0, 2 * math.pi, count, dtype=torch.float64)
     circle = torch.stack([angles.cos(), angles.sin()], -1)
     return circle.sign() * circle.abs() ** (2 / q)
 

@@ -111,10 +111,10 @@ def confusion(predicted: Tensor, labels: Tensor) -> Figure:
 def confused_digits(images: Tensor, labels: Tensor, predicted: Tensor, count: int = 12) -> Figure:
     """The first few test images that a network gets wrong, with what it took them for."""
     wrong = (predicted != labels).nonzero().flatten()[:count]
-    columns = 4
+    columns = 3
     rows = -(-len(wrong) // columns)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(5.6, 1.6 * rows), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.6 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()

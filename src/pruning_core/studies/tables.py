@@ -12,6 +12,27 @@ from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval, mean_interval
 from pruning_core.studies.record_files import settings_of
 
+MODELS = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
+"""What readers call each network that was recorded."""
+
+METHODS = {
+    "dense": "dense",
+    "bernoulli": "Bernoulli pruning",
+    "halo": "HALO",
+    "magnitude": "one-shot magnitude",
+    "iterative-magnitude": "iterative magnitude",
+    "random": "random pruning",
+    "snip": "SNIP",
+    "ridge": "ridge",
+    "l1": "lasso",
+    "sws": "one coefficient",
+    "bridge": "bridge",
+    "sparse-vd": "Sparse VD",
+    "l0": "L0",
+    "group-lasso": "group lasso",
+}
+"""What readers call each method that was recorded."""
+
 
 def runs(archive: Archive, study: str) -> pd.DataFrame:
     """Every recorded run of a study, with shares in percent, in the order of its declaration."""

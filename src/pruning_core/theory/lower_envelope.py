@@ -36,7 +36,7 @@ def dented(prior: Flattening | Beta, theta: Tensor, low: float, high: float) -> 
         high: its largest, < 1.
 
     Returns:
-        Costs in nats, shape (k,): ``prior.cost(theta)`` where the best π stays, and more elsewhere.
+        Costs of shape (k,), in nats; ``prior.cost`` where the best π stays, more elsewhere.
 
     Raises:
         ValueError: unless 0 < ``low`` < ``high`` < 1.

@@ -23,7 +23,7 @@ from pruning_core.theory.single_weight import joint_path
 
 _WIDE = {"description_width": "14em"}
 STARTS, JOINT_STARTS = unit.STARTS, joint.STARTS
-"""θ and ‖w‖, and w and λ, where the trajectories begin: where they do without a kernel, too."""
+"""The trajectories of θ and ‖w‖, and of w and λ, begin here with a kernel and without."""
 
 
 def explore(draw: Callable[..., Figure], **controls: ValueWidget) -> VBox:
