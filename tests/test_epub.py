@@ -53,6 +53,20 @@ def test_a_page_loses_its_scripts_and_opens_what_is_folded() -> None:
     assert page.count("<svg/>") == 2
 
 
+def test_a_drawing_of_html_is_one_of_xml() -> None:
+    page = b"<html><body><svg viewBox='0 0 9 9'><clipPath id='c'><path d='M0 0'/></clipPath></svg>"
+    soup = extension["parse"](page + b"</body></html>")
+    extension["restore"](soup)
+    (svg,) = ElementTree.fromstring(extension["write"](soup, {})).iter(f"{SVG}svg")
+    assert svg.get("viewBox") == "0 0 9 9"
+    assert svg.find(f"{SVG}clipPath/{SVG}path") is not None
+
+
+def test_rules_for_paper_hold_everywhere() -> None:
+    style = "article .a{color:red}@media print{article .a{color:black}}"
+    assert extension["as_printed"](style) == ".a{color:red}@media all{.a{color:black}}"
+
+
 def test_what_xml_does_not_allow_is_not_written() -> None:
     soup = extension["parse"](b"<html><body><p>one<p>two</body></html>")
     soup.find("p").string = "a\x00b"

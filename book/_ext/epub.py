@@ -33,7 +33,34 @@ LIFELESS = (
 """What a page without scripts has no use for."""
 
 STYLES = {"epub.css", "pygments.css", "epub-book.css"}
-"""Of the pages; others are for screens with a theme."""
+"""Of the pages; others are for screens with a theme, or these, whose rules for print hold here."""
+
+STYLES_OF_STILLS = {"digits.css", "draw-a-digit.css", "first-screen.css", "self-pruning.css"}
+
+CAPITALS = {
+    name.lower(): name
+    for name in [
+        "clipPath",
+        "clipPathUnits",
+        "foreignObject",
+        "gradientTransform",
+        "gradientUnits",
+        "linearGradient",
+        "markerHeight",
+        "markerWidth",
+        "patternContentUnits",
+        "patternTransform",
+        "patternUnits",
+        "preserveAspectRatio",
+        "radialGradient",
+        "refX",
+        "refY",
+        "textLength",
+        "textPath",
+        "viewBox",
+    ]
+}
+"""Names of SVG; HTML does not care how they are written."""
 
 Formula = tuple[str, bool]
 """TeX, and whether it is displayed."""
@@ -109,6 +136,20 @@ def parse(page: bytes) -> BeautifulSoup:
     return soup
 
 
+def restore(soup: BeautifulSoup) -> None:
+    """Make the drawings of a page SVG by the rules of XML, too."""
+    for svg in soup.select("svg"):
+        svg["xmlns"] = "http://www.w3.org/2000/svg"
+        for element in [svg, *svg.find_all(True)]:
+            element.name = CAPITALS.get(element.name, element.name)
+            element.attrs = {CAPITALS.get(k, k): v for k, v in element.attrs.items()}
+
+
+def as_printed(style: str) -> str:
+    """Rules for paper are for everywhere, and pages have no ``article``."""
+    return re.sub(r"\barticle\s+", "", style.replace("@media print", "@media all"))
+
+
 def formulas_of(soup: BeautifulSoup) -> list[tuple[Tag, Formula]]:
     """The elements of a page that hold TeX, and what they hold."""
     found = []
@@ -132,7 +173,7 @@ def without_scripts(soup: BeautifulSoup) -> None:
     for element in soup.select(LIFELESS):
         element.decompose()
     for link in soup.select('link[rel="stylesheet"]'):
-        if Path(str(link["href"])).name not in STYLES:
+        if Path(str(link["href"])).name not in STYLES | STYLES_OF_STILLS:
             link.decompose()
     for element in soup.select("details"):
         element["open"] = "open"
@@ -192,13 +233,17 @@ def finish_file(path: Path, tex: Mapping[str, Any]) -> None:
     found: dict[str, list[Formula]] = {}
     for name, soup in pages.items():
         without_scripts(soup)
+        restore(soup)
         found[name] = [formula for _, formula in formulas_of(soup)]
     every = list(dict.fromkeys(formula for formulas in found.values() for formula in formulas))
     drawn = typeset(every, tex)
     for name, soup in pages.items():
         members[name] = write(soup, drawn).encode()
-    drawn_on = [name for name, formulas in found.items() if formulas]
+    drawn_on = [name for name, soup in pages.items() if found[name] or soup.find("svg")]
     members["content.opf"] = with_properties(members["content.opf"].decode(), drawn_on).encode()
+    for name in members:
+        if Path(name).name in STYLES_OF_STILLS:
+            members[name] = as_printed(members[name].decode()).encode()
     linked = set(re.findall(r'href="([^"]+)"', members["content.opf"].decode()))
     partial = path.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:

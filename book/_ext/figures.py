@@ -113,6 +113,8 @@ def inlined(root: ElementTree.Element, alternative: str) -> str:
         width = float(box[2])
         least = width * LEAST / min(_sizes(svg), default=LEAST)
         svg.set("style", f"--full: {PIXELS * width:.0f}px; --least: {math.ceil(least)}px")
+        if 2 * least < NARROW:
+            svg.set("class", "small")
         widths.append(least)
         rows.setdefault(row, []).append(ElementTree.tostring(svg, encoding="unicode"))
     focus = ' tabindex="0"' if max(widths) > NARROW else ""

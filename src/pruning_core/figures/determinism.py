@@ -32,7 +32,7 @@ def landscape(table: Tensor, log_gamma: float, others: Tensor, paths: Tensor) ->
     height = expectation(table, theta) + log_gamma * theta.sum(-1)
     downhill = -(differences(table, theta)[..., :2] + log_gamma)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(WIDTH, 5.0), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 3.5), layout="constrained")
         axis = figure.subplots()
         filled = axis.contourf(first, second, height, levels=10, cmap="Blues")
         figure.colorbar(filled, ax=axis, label="J (nats)", location="bottom", shrink=0.8)

@@ -90,7 +90,7 @@ def shrinkage_profiles(
             axis.set_ylabel("taken from it, z − w")
             axis.tick_params(labelleft=True)
             axis.text(2.6, 3.3, "all of it", color=DENSE, ha="right")
-            axis.legend(fontsize=10, loc="upper right")
+            axis.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 

@@ -191,7 +191,7 @@ def compared(rows: pd.DataFrame, panels: Mapping[str, str], points: Sequence[str
                 if len(values):
                     seeds_and_interval(axis, values, row)
             axis.set_ylim(len(points) - 0.5, -0.5)
-            axis.set_xlabel(fill(label, 36 // len(panels)), fontsize=10)
+            axis.set_xlabel(fill(label, 33 // len(panels)), fontsize=10)
             axis.xaxis.set_major_locator(MaxNLocator(4 - len(panels) // 2))
             axis.tick_params(labelsize=10)
         counts = Counter(rows["point"])

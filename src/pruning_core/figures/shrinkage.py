@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.baselines.penalties import Penalty
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture, legend_below
 from pruning_core.halo import optimal_coefficient
 
 COLOURS = {"ridge": DENSE, "lasso": PALETTE[1], "hard": PALETTE[2], "bridge": PALETTE[0]}
@@ -65,7 +65,7 @@ def thresholding_rules(rules: Mapping[str, Tensor], values: Tensor, threshold: f
             w[jumps] = np.nan
             axis.plot(z, w, color=COLOURS[name], ls=DASHES[name], lw=2, label=name)
         axis.set(xlabel="weight without a penalty, z", ylabel="weight with it, w")
-        axis.legend(loc="upper left")
+        legend_below(figure, axis)
     return figure
 
 
