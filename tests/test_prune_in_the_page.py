@@ -280,6 +280,44 @@ def test_what_is_pointed_at_says_what_it_is_worth_and_what_it_costs(page: Page) 
     assert "worth less than the price" in sentence(page)
 
 
+def test_a_dot_of_the_chart_is_the_unit_of_the_board(page: Page) -> None:
+    steps(page, 400)
+    chart = page.locator("canvas.prune-worth")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    unit, x, y = page.evaluate(
+        """() => {
+            const view = {...pruneIt.view, measured: true};
+            const {dots} = selfPruningPictures.worth(document.querySelector(".prune-worth"), view);
+            const dot = dots.find(({layer}) => layer === 2);
+            return [dot.unit, dot.x, dot.y];
+        }"""
+    )
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    assert sentence(page).startswith(f"Unit {unit + 1} of the second layer is worth ")
+    assert page.evaluate("pruneIt.view.chosen") == {"layer": 2, "unit": unit}
+
+
+def test_by_halo_a_unit_says_how_many_weights_it_has_left(page: Page) -> None:
+    choose(page, "halo")
+    turn(page, "xi", 1e-3)
+    steps(page, 300)
+    page.locator(".prune-units").focus()
+    page.keyboard.press("PageDown")
+    option = page.locator("#prune-unit").inner_text()
+    row = int(option.split()[1]) - 1
+    left = page.evaluate(
+        """row => {
+            const {inputs, values} = pruneIt.view.weights[0];
+            return values.slice(row * inputs, (row + 1) * inputs).filter(w => w !== 0).length;
+        }""",
+        row,
+    )
+    assert left < 196
+    assert sentence(page) == f"{option} has {left} weights that are not zero."
+
+
 def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> None:
     button(page, "Start").focus()
     page.keyboard.press("Enter")
