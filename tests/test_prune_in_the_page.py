@@ -219,6 +219,16 @@ def test_the_price_follows_at_once_while_it_trains(page: Page) -> None:
     assert "100 nats" in attribute(page.locator("#prune-logGamma"), "aria-valuetext")
 
 
+def test_all_sliders_go_back_to_where_they_were(page: Page) -> None:
+    before = page.evaluate("({...pruneIt.settings})")
+    for name, value in {"logGamma": 500, "thetaStep": 0.01, "f": 1, "lambda": 9}.items():
+        turn(page, name, value)
+    assert page.evaluate("pruneIt.settings") != before
+    button(page, "Sliders as at first").click()
+    assert page.evaluate("pruneIt.settings") == before
+    assert steps(page, 5)["price"] == before["logGamma"]
+
+
 def test_only_the_sliders_of_the_method_are_there(page: Page) -> None:
     def there() -> list[str | None]:
         sliders = page.locator(".self-pruning input:is([type=range], [type=number])")
@@ -327,12 +337,13 @@ def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> Non
     page.wait_for_function("!pruneIt.look.running")
     reached = []
     name = "({id, className, name, tagName}) => id || className || name || tagName"
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(f"({name})(document.activeElement)"))
     assert reached == [
         *("prune-step", "prune-again", "prune-method", "prune-units", "prune-logGamma", "SUMMARY"),
-        *("prune-lambda", "prune-thetaStep", "prune-f", "prune-seed", "prune-leave-out"),
+        *("prune-lambda", "prune-thetaStep", "prune-f", "prune-seed", "prune-defaults"),
+        "prune-leave-out",
     ]
     page.locator(".prune-units").focus()
     option = page.locator("#prune-unit")

@@ -368,6 +368,10 @@
       return { ...slider, row, set, min, max };
     });
     const setPrice = rows[0].set;
+    find(".prune-defaults").addEventListener("click", () => {
+      for (const { name, set } of rows) set(selfPruning.defaults[name]);
+      say("All sliders are where they were at first.");
+    });
 
     const seed = document.createElement("div");
     seed.innerHTML = '<label for="prune-seed">seed, from which all is drawn</label><input type="number" id="prune-seed" min="0" max="9999" step="1" autocomplete="off">';
