@@ -54,7 +54,7 @@ STYLE: Any = {
 
 def few_colours(image: Image.Image, colours: int) -> Image.Image:
     """The same picture, opaque, in a palette of its own: as PNG a third of the size."""
-    return image.convert("RGB").quantize(colours)
+    return image.convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE)
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
