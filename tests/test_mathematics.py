@@ -9,8 +9,7 @@ from scratch_book import ScratchBook
 
 LONG = r"f(x) = a_1 x + a_2 x^2 + a_3 x^3 + a_4 x^4 + a_5 x^5 + a_6 x^6 + a_7 x^7 + a_8 x^8"
 
-PAGE = rf"""\
-# A page
+PAGE = rf"""# A page
 
 $$
 {LONG}
@@ -126,11 +125,22 @@ def test_with_room_it_is_one_line_again(page: Page) -> None:
 
 @pytest.mark.browser
 def test_a_formula_in_a_line_is_broken_and_keeps_its_punctuation(page: Page) -> None:
-    widths = page.locator("article p span.math").evaluate_all(
-        "all => all.map((one) => one.getBoundingClientRect().width)"
-    )
-    assert max(widths) <= 390
+    ends = """all => all.map((one) => {
+        const [inner, outer] = [one, one.closest("p")].map((box) => box.getBoundingClientRect());
+        return inner.right - outer.right;
+    })"""
+    assert max(page.locator("article p mjx-container").evaluate_all(ends)) <= 0
     together = page.locator("article p .unbroken").all()
+    comma, last = together[0].evaluate(
+        """span => {
+            const comma = document.createRange();
+            comma.selectNode(span.lastChild);
+            return [comma, span.querySelector("mjx-container:last-of-type")]
+                .map((thing) => thing.getBoundingClientRect());
+        }"""
+    )
+    assert last["top"] <= comma["top"] < comma["bottom"] <= last["bottom"] + 10
+    assert comma["left"] >= last["right"] - 1
     assert (
         together[-1].evaluate("span => [...span.childNodes].map((n) => n.data ?? 'x').join('')")
         == "(x)."

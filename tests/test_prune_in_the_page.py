@@ -219,6 +219,16 @@ def test_the_price_follows_at_once_while_it_trains(page: Page) -> None:
     assert "100 nats" in attribute(page.locator("#prune-logGamma"), "aria-valuetext")
 
 
+def test_all_sliders_go_back_to_where_they_were(page: Page) -> None:
+    before = page.evaluate("({...pruneIt.settings})")
+    for name, value in {"logGamma": 500, "thetaStep": 0.01, "f": 1, "lambda": 9}.items():
+        turn(page, name, value)
+    assert page.evaluate("pruneIt.settings") != before
+    button(page, "Sliders as at first").click()
+    assert page.evaluate("pruneIt.settings") == before
+    assert steps(page, 5)["price"] == before["logGamma"]
+
+
 def test_only_the_sliders_of_the_method_are_there(page: Page) -> None:
     def there() -> list[str | None]:
         sliders = page.locator(".self-pruning input:is([type=range], [type=number])")
@@ -280,6 +290,44 @@ def test_what_is_pointed_at_says_what_it_is_worth_and_what_it_costs(page: Page) 
     assert "worth less than the price" in sentence(page)
 
 
+def test_a_dot_of_the_chart_is_the_unit_of_the_board(page: Page) -> None:
+    steps(page, 400)
+    chart = page.locator("canvas.prune-worth")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    unit, x, y = page.evaluate(
+        """() => {
+            const view = {...pruneIt.view, measured: true};
+            const {dots} = selfPruningPictures.worth(document.querySelector(".prune-worth"), view);
+            const dot = dots.find(({layer}) => layer === 2);
+            return [dot.unit, dot.x, dot.y];
+        }"""
+    )
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    assert sentence(page).startswith(f"Unit {unit + 1} of the second layer is worth ")
+    assert page.evaluate("pruneIt.view.chosen") == {"layer": 2, "unit": unit}
+
+
+def test_by_halo_a_unit_says_how_many_weights_it_has_left(page: Page) -> None:
+    choose(page, "halo")
+    turn(page, "xi", 1e-3)
+    steps(page, 300)
+    page.locator(".prune-units").focus()
+    page.keyboard.press("PageDown")
+    option = page.locator("#prune-unit").inner_text()
+    row = int(option.split()[1]) - 1
+    left = page.evaluate(
+        """row => {
+            const {inputs, values} = pruneIt.view.weights[0];
+            return values.slice(row * inputs, (row + 1) * inputs).filter(w => w !== 0).length;
+        }""",
+        row,
+    )
+    assert left < 196
+    assert sentence(page) == f"{option} has {left} weights that are not zero."
+
+
 def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> None:
     button(page, "Start").focus()
     page.keyboard.press("Enter")
@@ -289,12 +337,13 @@ def test_with_the_keyboard_alone_one_trains_chooses_and_hears(page: Page) -> Non
     page.wait_for_function("!pruneIt.look.running")
     reached = []
     name = "({id, className, name, tagName}) => id || className || name || tagName"
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(f"({name})(document.activeElement)"))
     assert reached == [
         *("prune-step", "prune-again", "prune-method", "prune-units", "prune-logGamma", "SUMMARY"),
-        *("prune-lambda", "prune-thetaStep", "prune-f", "prune-seed", "prune-leave-out"),
+        *("prune-lambda", "prune-thetaStep", "prune-f", "prune-seed", "prune-defaults"),
+        "prune-leave-out",
     ]
     page.locator(".prune-units").focus()
     option = page.locator("#prune-unit")

@@ -161,7 +161,10 @@
   function inline(item, room) {
     const lines = linesOf(item.math, room, ruler(item));
     const shown = document.createElement("span");
-    shown.append(...lines.map((line, place) => MathJax.tex2svg((place ? "{}" : "") + line, { display: false })));
+    lines.forEach((line, place) => {
+      if (place) shown.append(document.createElement("wbr"));
+      shown.append(MathJax.tex2svg((place ? "{}" : "") + line, { display: false }));
+    });
     item.typesetRoot.replaceWith(shown);
     return shown;
   }

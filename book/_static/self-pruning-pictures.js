@@ -305,7 +305,7 @@ window.selfPruningPictures = (() => {
   const height = (unit) => ((unit * 0.618034) % 1) - 0.5;
 
   /* What each unit is worth, beside the price. Returns where the dots are. */
-  function worth(canvas, { layers, chosen, price }) {
+  function worth(canvas, { layers, chosen, price, measured }) {
     const room = sheet(canvas);
     if (!room) return null;
     const { pen, width, height: tall } = room;
@@ -335,6 +335,7 @@ window.selfPruningPictures = (() => {
       pen.textAlign = "left";
       pen.fillStyle = look.text;
       pen.fillText(layer.name, 0, middle + 4);
+      if (!measured) return;
       pen.fillStyle = look[layer.name];
       layer.kept.forEach((unit, place) => {
         const [x, y] = [across(layer.worth[place], width), middle + height(unit) * (band - 12)];

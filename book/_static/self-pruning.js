@@ -171,7 +171,7 @@
         say(sentence());
       }
       plan = network(find(".prune-network"), view) ?? plan;
-      if (look.method === "bernoulli") chart = worth(find(".prune-worth"), view);
+      if (look.method === "bernoulli") chart = worth(find(".prune-worth"), { ...view, measured: look.step > 0 });
       else coefficients(find(".prune-worth"), { ...view, ...settings });
       drawTime(look);
       numbers(look);
@@ -215,6 +215,7 @@
         label(".prune-worth", `λ of each weight against its size; ${look.zeros.toFixed(1)} percent of the weights are exactly zero.`);
         return;
       }
+      if (look.step === 0) return label(".prune-worth", "What each unit is worth; nothing has been measured yet.");
       const below = view.layers.map((layer) => layer.worth.filter((value) => value < view.price).length);
       const all = view.layers.map((layer) => layer.kept.length);
       label(".prune-worth", `What each unit is worth, beside the price of ${told(view.price)} nats: ${below[0]} of ${all[0]} pixels, ${below[1]} of ${all[1]} units of the first layer and ${below[2]} of ${all[2]} of the second are worth less.`);
@@ -236,6 +237,7 @@
       const name = nameOf(chosen);
       if (place < 0) return `${name} has left, at step ${grouped(layer.leftAt[chosen.unit])}.`;
       if (look.method !== "bernoulli") return `${name} has ${weightsOf(chosen)} weights that are not zero.`;
+      if (look.step === 0) return `${nameOf(chosen)} costs ${told(layer.price)} nats; what it is worth shows while it trains.`;
       const value = layer.worth[place];
       const theta = Number(layer.theta[place].toFixed(2));
       const cost = `${name} is worth ${told(value)} nats and costs ${told(layer.price)}`;
@@ -257,7 +259,7 @@
     }
 
     function generally(look) {
-      if (look.step === 0) return "A new network: every pixel and every unit is there, and nothing is learned yet. Press Start.";
+      if (look.step === 0) return "A new network: everything is there, and nothing is learned yet. Press Start.";
       if (look.method !== "bernoulli") return `${look.zeros.toFixed(1)} % of the weights are exactly zero. Point at a unit to see the others.`;
       const below = view.layers.reduce((sum, layer) => sum + layer.worth.filter((value) => value < layer.price).length, 0);
       if (!below) return "Every unit that is left is worth its price.";
@@ -366,6 +368,10 @@
       return { ...slider, row, set, min, max };
     });
     const setPrice = rows[0].set;
+    find(".prune-defaults").addEventListener("click", () => {
+      for (const { name, set } of rows) set(selfPruning.defaults[name]);
+      say("All sliders are where they were at first.");
+    });
 
     const seed = document.createElement("div");
     seed.innerHTML = '<label for="prune-seed">seed, from which all is drawn</label><input type="number" id="prune-seed" min="0" max="9999" step="1" autocomplete="off">';
@@ -544,7 +550,8 @@
       standing("digit", `Now: ${forgets.replace(/^T/, "t")}`);
       if (wrong > 90 && others < 10) win("digit", `Step ${grouped(look.step)}. ${forgets}`);
 
-      if (look.method === "bernoulli") {
+      if (look.step === 0) standing("layer", "");
+      else if (look.method === "bernoulli") {
         const best = view.layers.map((layer) => Math.max(...layer.worth));
         const weakest = best.indexOf(Math.min(...best));
         standing("layer", `Now: the best unit of ${LAYERS[view.layers[weakest].name]} is worth ${told(best[weakest])} nats, and the price is ${told(settings.logGamma)}.`);

@@ -76,7 +76,7 @@ def joint_descent() -> Explorer:
             " as w. Will it when λ moves ten times as fast?",
             ["Yes: λ is sooner where it should be", "No: λ falls before the weight has grown"],
             1,
-            "No. At w = 0 the best λ is 0, and a fast λ heads there at once; the penalty 1/λ² grows"
+            "It dies: at w = 0 the best λ is 0, and a fast λ heads there at once; the penalty 1/λ² grows"
             " faster than the weight, and pulls it back. Turn the speed to compare.",
             sets={"ratio": 10},
         ),

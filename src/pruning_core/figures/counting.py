@@ -57,10 +57,10 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     versions = list(shares)
     counts = list(shares[versions[0]])
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(WIDTH, 1.2 + 0.85 * len(versions)), layout="constrained")
+        figure = Picture(figsize=(WIDTH, 1.2 + 0.95 * len(versions)), layout="constrained")
         axis = figure.subplots()
         for position, count in enumerate(counts):
-            offset = 0.17 * (position - (len(counts) - 1) / 2)
+            offset = 0.13 * (position - (len(counts) - 1) / 2)
             axis.plot(
                 [shares[version][count] for version in versions],
                 np.arange(len(versions)) + offset,
@@ -71,9 +71,9 @@ def shares_of_dense(shares: Mapping[str, Mapping[str, float]]) -> Figure:
             )
         axis.axvline(100, color=DENSE, lw=1)
         for row, version in enumerate(versions):
-            axis.text(0, row - 0.5, " ".join(version.split()), va="center", fontsize=10)
+            axis.text(1.5, row - 0.45, " ".join(version.split()), va="center", fontsize=10)
         axis.set(xlabel="percent of the dense network", xlim=(0, None), yticks=[])
-        axis.set_ylim(len(versions) - 0.45, -0.75)
+        axis.set_ylim(len(versions) - 0.6, -0.7)
         legend_below(figure, axis)
     return figure
 

@@ -52,7 +52,7 @@ def risk_and_false_selections(
 
 
 def weights_found(truth: Tensor, found: Mapping[str, Tensor]) -> Figure:
-    """Every weight that each penalty selects, with the true ones as crosses.
+    """Every weight that each penalty selects, with the true ones as crosses, and how many.
 
     Args:
         truth: shape (p,).
@@ -63,15 +63,16 @@ def weights_found(truth: Tensor, found: Mapping[str, Tensor]) -> Figure:
         figure = Picture(figsize=(WIDTH, 1.6 * len(found)), layout="constrained")
         axes = figure.subplots(len(found), sharex=True, sharey=True)
         for axis, (name, weights) in zip(axes, found.items(), strict=True):
+            counts: list[int] = []
             for is_true, colour in ((True, PALETTE[0]), (False, PALETTE[1])):
                 chosen = ((weights != 0) & ((truth != 0) == is_true)).nonzero().flatten()
                 axis.vlines(chosen, 0, weights[chosen], color=colour, lw=1)
-                label = f"{len(chosen)} {'with' if is_true else 'without'} effect"
-                axis.plot(chosen, weights[chosen], "o", color=colour, ms=4, label=label)
+                counts.append(len(chosen))
+                axis.plot(chosen, weights[chosen], "o", color=colour, ms=4)
             axis.plot(relevant, truth[relevant], "x", color="black", ms=7)
             axis.axhline(0, color=DENSE, lw=0.8)
-            axis.set(title=name, ylabel="weight")
-            axis.legend(fontsize=10, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            title = f"{name}: {counts[0]} with effect, {counts[1]} without"
+            axis.set(title=title, ylabel="weight")
         axes[-1].set_xlabel("feature")
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pruning_core.figures.results import plain_log, zeros_axis
-from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture
+from pruning_core.figures.style import DENSE, PALETTE, STYLE, WIDTH, Picture, legend_below
 from pruning_core.halo import optimal_coefficient
 from pruning_core.sparsity import TOLERANCE
 
@@ -45,7 +45,7 @@ def coming_to_rest(by_label: Mapping[str, Path], resting: float) -> Figure:
         axes[1].axhline(resting, color=DENSE, lw=1, ls=":")
         axes[0].set(title="the weight", ylabel="|w|")
         axes[1].set(title="its coefficient", ylabel="λ", xlabel="step", ylim=(0, 1.02))
-        axes[1].legend()
+        legend_below(figure, axes[1])
     return figure
 
 
@@ -70,10 +70,10 @@ def histograms(sizes: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Figur
             axes[1].hist(c, bins=np.linspace(0, 1.05, 106).tolist(), **style)
             axes[0].plot([], [], color=colour, ls=dash, lw=2, label=f"epoch {epoch + 1}{zeros}")
         axes[0].axvline(TOLERANCE, color="black", lw=1)
-        axes[0].text(TOLERANCE, 2, " tolerance", va="bottom")
+        axes[0].text(TOLERANCE, 5e6, " tolerance", va="top")
         axes[0].set(xscale="log", yscale="log", xlabel="|w|", ylabel="parameters", ylim=(0.7, 1e7))
         axes[1].set(yscale="log", xlabel="λ", ylabel="parameters")
-        axes[0].legend(loc="upper left", fontsize=10)
+        legend_below(figure, axes[0])
     return figure
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, ValueWidget, VBox
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pruning_core.baselines.penalties import Bridge, Lasso, Ridge
 from pruning_core.explorers import joint, unit
@@ -55,9 +56,11 @@ def explore(draw: Callable[..., Figure], **controls: ValueWidget) -> VBox:
 
 def image_of(figure: Figure, description: str) -> str:
     """The figure as an element of HTML, which has a description where an image widget has none."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:  # in few colours it takes a third of the room
+        image.convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    data = base64.b64encode(small.getvalue()).decode()
     return f'<img alt="{escape(description)}" src="data:image/png;base64,{data}">'
 
 
