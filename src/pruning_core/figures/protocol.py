@@ -19,7 +19,7 @@ def flattery(rows: pd.DataFrame) -> Figure:
     Args:
         rows: recorded runs; a row of the figure for each model and method.
     """
-    names = rows["model"] + ", " + rows["method"]
+    names = rows["model"] + ",\n" + rows["method"]
     flattered = rows["test_error_percent"] - rows["best_test_error_percent"]
     groups = {name: values.to_numpy() for name, values in flattered.groupby(names)}
     with mpl.rc_context(STYLE):
@@ -28,9 +28,10 @@ def flattery(rows: pd.DataFrame) -> Figure:
         axis.set_xlim(-0.005, 1.05 * max(values.max() for values in groups.values()))
         for place, values in enumerate(groups.values()):
             seeds_and_interval(axis, values, place)
-        labels = [f"{name}\nn = {len(values)}" for name, values in groups.items()]
+        labels = [f"{name}, n = {len(values)}" for name, values in groups.items()]
         axis.set_yticks(range(len(groups)), labels, fontsize=10)
-        axis.set(ylim=(len(groups) - 0.5, -0.5), xlabel="final − best test error, points")
+        axis.set_ylim(len(groups) - 0.5, -0.5)
+        figure.supxlabel("final − best test error, points", fontsize=11)
     return figure
 
 
