@@ -1,8 +1,11 @@
 """Numbers stay on one line with what belongs to them."""
 
 import re
+from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
+from scratch_book import ScratchBook
 
 from pruning_core.studies import ROOT
 from pruning_core.studies.answers import advice
@@ -36,3 +39,12 @@ def test_other_words_may_part(text: str) -> None:
 def test_the_advice_has_no_loose_unit() -> None:
     loose = re.findall(r"\d [%±] ?", advice(ROOT))
     assert loose == []
+
+
+def test_in_the_book_numbers_stay_with_their_units_but_code_is_as_it_was(tmp_path: Path) -> None:
+    text = "# A page\n\nIt is 95 % of 3 epochs.\n\nIn code: `95 %`, $95\\ \\%$ and 1 word.\n"
+    book = ScratchBook(tmp_path, ["typography"], {"page": text})
+    page = BeautifulSoup(book.page("page"), "html.parser")
+    first, second = (p.get_text() for p in page.select("article section p")[:2])
+    assert first == "It is 95\N{NO-BREAK SPACE}% of 3\N{NO-BREAK SPACE}epochs."
+    assert second == "In code: 95 %, \\(95\\ \\%\\) and 1 word."
