@@ -172,7 +172,13 @@ def test_the_package_is_typed_and_of_the_declared_version() -> None:
     assert citation["license"] == PROJECT["license"]
 
 
-def test_the_first_page_lists_the_chapters_in_their_order() -> None:
+def test_the_first_page_says_a_sentence_of_every_part_that_is_read() -> None:
     parts = yaml.safe_load(text("_toc.yml"))["parts"]
-    chapters = [Path(entry["file"]).name for part in parts for entry in part["chapters"]]
-    assert re.findall(r"^\* - \[\]\((.+)\)$", text("book/index.md"), re.M) == chapters
+    captions = [part["caption"] for part in parts if part["caption"] != "Reference"]
+    told = re.findall(
+        r"^```\{part\} \w+\n\*\*([^*]+?)\.?\*\*(.*?)^```", text("book/index.md"), re.M | re.S
+    )
+    assert [name for name, _ in told] == captions
+    for part, (name, sentence) in zip(parts, told, strict=False):
+        chapters = {Path(entry["file"]).name for entry in part["chapters"]}
+        assert chapters & set(re.findall(r"\]\((\S+)\)", sentence)), name
