@@ -119,7 +119,6 @@
       const room = column ? column.clientWidth - numberBeside(column) : 0;
       if (!room || room === given) continue;
       shown.replaceWith(item.typesetRoot);
-      item.typesetRoot.style.fontSize = "";
       const wide = widthOfSvg(item.typesetRoot) > room;
       const now = !wide ? item.typesetRoot : item.display ? displayed(item, room) : inline(item, room);
       fitted.set(item, { shown: now, given: room });
@@ -132,6 +131,9 @@
     return number && getComputedStyle(number).float !== "none" ? number.offsetWidth : 0;
   }
 
+  /* TeX as MathJax would set it in the place of `item`. */
+  const set = (item, tex) => MathJax.tex2svg(tex, { display: item.display, ...item.metrics });
+
   const svgOf = (node) => node.querySelector("svg");
   const widthOfSvg = (node) => svgOf(node)?.getBoundingClientRect().width ?? 0;
 
@@ -140,7 +142,7 @@
     const perEx = widthOfSvg(item.typesetRoot) / parseFloat(svgOf(item.typesetRoot).getAttribute("width"));
     const known = new Map();
     return (tex) => {
-      if (!known.has(tex)) known.set(tex, parseFloat(svgOf(MathJax.tex2svg(tex, { display: item.display })).getAttribute("width")) * perEx);
+      if (!known.has(tex)) known.set(tex, parseFloat(svgOf(set(item, tex)).getAttribute("width")) * perEx);
       return known.get(tex);
     };
   }
@@ -150,12 +152,18 @@
       linesOf(row, room, ruler(item)).map((line, place) => indented(line, first + place)),
     );
     const tex = `\\begin{aligned}${rows.map((row) => `& ${row}`).join("\\\\")}\\end{aligned}`;
-    const broken = MathJax.tex2svg(tex, { display: true });
-    const shown = rows.length > 1 && !broken.querySelector("[data-mjx-error]") ? broken : item.typesetRoot;
-    if (shown === broken) item.typesetRoot.replaceWith(broken);
-    const share = room / widthOfSvg(shown);
-    if (share < 1) shown.style.fontSize = `${100 * Math.max(SMALLEST, 0.99 * share)}%`;
+    const broken = set(item, tex);
+    const shown = rows.length > 1 && !broken.querySelector("[data-mjx-error]") ? broken : item.typesetRoot.cloneNode(true);
+    item.typesetRoot.replaceWith(shown);
+    shrink(svgOf(shown), Math.max(SMALLEST, room / widthOfSvg(shown)));
     return shown;
+  }
+
+  /* In pixels: a browser may round the size of letters, by which MathJax measures. */
+  function shrink(svg, share) {
+    if (share >= 1) return;
+    const { width, height } = svg.getBoundingClientRect();
+    Object.assign(svg.style, { width: `${width * share}px`, height: `${height * share}px` });
   }
 
   function inline(item, room) {
@@ -163,7 +171,7 @@
     const shown = document.createElement("span");
     lines.forEach((line, place) => {
       if (place) shown.append(document.createElement("wbr"));
-      shown.append(MathJax.tex2svg((place ? "{}" : "") + line, { display: false }));
+      shown.append(set(item, (place ? "{}" : "") + line));
     });
     item.typesetRoot.replaceWith(shown);
     return shown;
