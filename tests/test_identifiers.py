@@ -26,6 +26,7 @@ def identifiers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("__init__", ["__init__"]),
         ("0.25", ["0.25"]),
         ("compact_(optimizer)", ["compact_(optimizer)"]),
+        ("prune(model, x)", ["prune(", "model, x)"]),
     ],
 )
 def test_a_literal_is_broken_after_dots_and_underscores(

@@ -6,7 +6,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 LITERAL = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
-JOINT = re.compile(r"(?<=[A-Za-z0-9)\]][._/=])(?=[A-Za-z])")
+JOINT = re.compile(r"(?<=[A-Za-z0-9)\]][._/=(])(?=[A-Za-z])")
 
 
 def allow_breaks(

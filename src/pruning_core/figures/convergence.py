@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pruning_core.figures.style import DENSE, KEPT, PALETTE, REMOVED, STYLE, WIDTH, Picture
@@ -128,6 +129,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
             colour = PALETTE[_LINES.index(line)]
             axis.plot(seen, share[seen], color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
         figure.legend(loc="outside upper center")
     return figure
 
