@@ -53,7 +53,7 @@ SPLIT = r"""() => {
   const found = [];
   for (const literal of document.querySelectorAll('article code .pre')) {
     for (const node of literal.childNodes) {
-      if (node.nodeType !== Node.TEXT_NODE || /\s/.test(node.data)) continue;
+      if (node.nodeType !== Node.TEXT_NODE || !/^\w+\W?$/.test(node.data)) continue;
       const range = document.createRange();
       range.selectNodeContents(node);
       const rows = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));

@@ -129,7 +129,7 @@ def test_it_starts_on_a_click_and_not_before_pauses_goes_on_and_begins_again(pag
     page.wait_for_function("pruneIt.look.step > 20")
     expect(button(page, "One step")).to_be_disabled()
     button(page, "Pause").click()
-    page.wait_for_function("!pruneIt.look.running")
+    page.wait_for_function("pruneIt.look.stepsPerSecond === 0")  # the worker's own last word
     reached = look(page)["step"]
     page.wait_for_timeout(300)
     assert look(page)["step"] == reached

@@ -111,16 +111,20 @@
 
   const fitted = new WeakMap(); // by MathJax's item: what stands for it in the page, and the room that it was given
 
-  /* Every formula whose room has changed; those that are folded away have none yet. */
+  /* Every formula whose room has changed; those that are folded away have none yet. First all is read, then all is changed:
+     the browser would lay out the page anew for each. */
   function fit() {
+    const moved = [];
     for (const item of MathJax.startup.document.math) {
       const { shown, given } = fitted.get(item) ?? { shown: item.typesetRoot };
       const column = shown?.closest?.("article") && shown.closest(item.display ? "div.math" : "p, li, dd, dt, td, th, figcaption");
       const room = column ? column.clientWidth - numberBeside(column) : 0;
-      if (!room || room === given) continue;
-      shown.replaceWith(item.typesetRoot);
-      const wide = widthOfSvg(item.typesetRoot) > room;
-      const now = !wide ? item.typesetRoot : item.display ? displayed(item, room) : inline(item, room);
+      if (room && room !== given) moved.push({ item, shown, room });
+    }
+    for (const { item, shown } of moved) if (shown !== item.typesetRoot) shown.replaceWith(item.typesetRoot);
+    for (const one of moved) one.width = widthOfSvg(one.item.typesetRoot);
+    for (const { item, room, width } of moved) {
+      const now = width <= room ? item.typesetRoot : (item.display ? displayed : inline)(item, room, width);
       fitted.set(item, { shown: now, given: room });
     }
   }
@@ -137,9 +141,9 @@
   const svgOf = (node) => node.querySelector("svg");
   const widthOfSvg = (node) => svgOf(node)?.getBoundingClientRect().width ?? 0;
 
-  /* Measures TeX in pixels, by what MathJax would draw in the place of `item`. */
-  function ruler(item) {
-    const perEx = widthOfSvg(item.typesetRoot) / parseFloat(svgOf(item.typesetRoot).getAttribute("width"));
+  /* Measures TeX in pixels, by what MathJax would draw in the place of `item`, which is `width` wide. */
+  function ruler(item, width) {
+    const perEx = width / parseFloat(svgOf(item.typesetRoot).getAttribute("width"));
     const known = new Map();
     return (tex) => {
       if (!known.has(tex)) known.set(tex, parseFloat(svgOf(set(item, tex)).getAttribute("width")) * perEx);
@@ -147,9 +151,10 @@
     };
   }
 
-  function displayed(item, room) {
+  function displayed(item, room, width) {
+    const widthOf = ruler(item, width);
     const rows = rowsOf(item.math).flatMap((row, first) =>
-      linesOf(row, room, ruler(item)).map((line, place) => indented(line, first + place)),
+      linesOf(row, room, widthOf).map((line, place) => indented(line, first + place)),
     );
     const tex = `\\begin{aligned}${rows.map((row) => `& ${row}`).join("\\\\")}\\end{aligned}`;
     const broken = set(item, tex);
@@ -166,8 +171,8 @@
     Object.assign(svg.style, { width: `${width * share}px`, height: `${height * share}px` });
   }
 
-  function inline(item, room) {
-    const lines = linesOf(item.math, room, ruler(item));
+  function inline(item, room, width) {
+    const lines = linesOf(item.math, room, ruler(item, width));
     const shown = document.createElement("span");
     lines.forEach((line, place) => {
       if (place) shown.append(document.createElement("wbr"));
