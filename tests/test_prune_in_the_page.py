@@ -433,7 +433,8 @@ def test_a_digit_that_is_left_out_is_forgotten_and_stays_in_the_record(page: Pag
 
 
 def reload(page: Page, name: str, *, done: bool) -> None:
-    """Until the page remembers it; a busy Chromium hands storage over a moment late."""
+    """Until the page remembers it; a busy Chromium takes in what was stored a moment late."""
+    page.wait_for_timeout(1_000)  # or a page that is left at once may take it along
     for _ in range(10):
         page.reload()
         page.wait_for_function("window.pruneIt?.look")
