@@ -118,14 +118,14 @@ def readers() -> list[Reader]:
     """All ten networks."""
     data, archive = load("mnist"), Archive(ROOT)
     found = []
-    for name, (study, point) in POINTS.items():
-        network = load_model(ROOT / MODELS / f"lenet-300-100-{name}")
+    networks = {name: load_model(ROOT / MODELS / f"lenet-300-100-{name}") for name in POINTS}
+    for (name, (study, point)), network in zip(POINTS.items(), networks.values(), strict=True):
         stop = {"dense": "dense", "halo": "HALO"}.get(name, name.removeprefix("price-"))
         weights = count_nonzero_weights(network)
         error = error_percent(network, data.eval_images, data.eval_labels)
         kind = said(at(runs(archive, study), point, "test_error_percent"))
         pixels, *hidden = at_work(network)
-        share = 100 * weights / 266_200
+        share = 100 * weights / count_weights(networks["dense"])
         left = f"{len(pixels)} of 784 pixels and {sum(map(len, hidden))} of 400 units"
         rest = {
             "dense": "of the weights: nothing has left this network.",

@@ -18,6 +18,7 @@ from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import mean_interval
 from pruning_core.studies.masks import load_masks
 from pruning_core.studies.tables import by_point
+from pruning_core.theory.lower_envelope import total
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from torch import Tensor
@@ -64,11 +65,10 @@ def pixels() -> str:
 def envelope() -> str:
     """For fixed π, what a unit costs is convex in θ; each curve touches the line of the best π."""
     prior, theta = Flattening(log_gamma=4.0), torch.linspace(0.001, 0.999, 81)
-    least, drawn = -prior.log_density(torch.zeros(())), []
-    for pi in prior.optimal_pi(torch.tensor([0.15, 0.4, 0.65, 0.9])):
-        divergence = torch.xlogy(theta, theta / pi) + torch.xlogy(1 - theta, (1 - theta) / (1 - pi))
-        cost = divergence - prior.log_density(pi) - least
-        drawn.append(_curve(theta, cost, (0, 1), (-0.3, 4.5), 1.2))
+    drawn = [
+        _curve(theta, total(prior, theta, pi.expand_as(theta)), (0, 1), (-0.3, 4.5), 1.2)
+        for pi in prior.optimal_pi(torch.tensor([0.15, 0.4, 0.65, 0.9]))
+    ]
     return "".join(drawn) + _curve(theta, prior.cost(theta), (0, 1), (-0.3, 4.5), 2.6, "strong")
 
 

@@ -162,8 +162,7 @@ def load_where_used(
     app.add_css_file("self-pruning.css")
     if app.builder.name == "html":
         for script in SCRIPTS:
-            if script == SCRIPTS[0] or (STATIC / script).exists():
-                app.add_js_file(script)
+            app.add_js_file(script)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
