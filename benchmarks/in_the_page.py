@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
-self_pruning = importlib.import_module("self_pruning")
+recording = importlib.import_module("self_pruning_recording")
 
 STATES = ("nothing has left", "half of the units have left", "half of the pixels too")
 
@@ -47,7 +47,7 @@ def speeds(page: Page, method: str, stretches: int = 300, steps: int = 10) -> li
         found.push(best());
         trainer.keep(0, odd(196));
         return [...found, best()];"""
-    return self_pruning.train(page, statements, method=method, thetaStep=1e-9)
+    return recording.train(page, statements, method=method, thetaStep=1e-9)
 
 
 def main() -> None:

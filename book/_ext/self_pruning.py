@@ -1,18 +1,14 @@
 """Sphinx extension: ``{prune-it}`` is a network that trains and prunes itself in the reader's page.
 
 Digits of MNIST and the source of the worker that learns them go into one JavaScript file, which
-only the page with the directive loads. What stands in the page where nothing runs is recorded:
-
-    python book/_ext/self_pruning.py
-
-lets the worker's own code train in Chromium, and writes ``self_pruning.json``.
+only the page with the directive loads. What stands in the page where nothing runs is recorded, by
+``self_pruning_recording.py``.
 """
 
 import base64
 import io
 import json
 import math
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,10 +71,6 @@ RANGES: dict[str, dict[str, float]] = {
     "pace": {"min": 1, "max": 1000},
 }
 """Of what the reader may set."""
-
-
-RECORDED_STEPS = 3_000
-"""Twenty seconds of a slow machine."""
 
 
 class Digits(NamedTuple):
@@ -171,54 +163,3 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_data)
     app.connect("html-page-context", load_where_used)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def train(page: Any, statements: str, **settings: Any) -> Any:
-    """What a function of JavaScript returns that gets a new ``trainer``.
-
-    Args:
-        page: of playwright; the worker's source is added to it.
-        statements: of the function.
-        settings: that differ from ``DEFAULTS``.
-    """
-    images, labels = digits()
-    page.goto("about:blank")
-    page.add_script_tag(content=WORKER.read_text(encoding="utf-8"))
-    bytes_of = "text => Uint8Array.from(atob(text), character => character.charCodeAt(0))"
-    begin = f"const trainer = new Trainer(...data.map({bytes_of}), settings);"
-    return page.evaluate(
-        f"([data, settings]) => {{ {begin} {statements} }}",
-        [[text_of(images * (255 // LEVELS)), text_of(labels)], {**DEFAULTS, **settings}],
-    )
-
-
-def record(page: Any, seed: int = DEFAULTS["seed"]) -> dict[str, Any]:
-    """What has come of the network after ``RECORDED_STEPS`` steps, numbers rounded.
-
-    Args:
-        page: of playwright.
-        seed: of all that is drawn.
-    """
-    steps = f"while (trainer.steps < {RECORDED_STEPS}) trainer.step();"
-    found = """
-        const numbers = (_, value) => ArrayBuffer.isView(value) ? [...value]
-            : Number.isFinite(value) && value % 1 ? Number(value.toPrecision(4)) : value;
-        return JSON.parse(JSON.stringify(trainer.look(), numbers));"""
-    return train(page, steps + found, seed=seed)
-
-
-def main() -> None:
-    """Write ``RECORDED`` again."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        found = record(browser.new_page())
-    fresh = RECORDED.with_suffix(".tmp")
-    fresh.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
-    fresh.replace(RECORDED)
-
-
-if __name__ == "__main__":
-    main()
