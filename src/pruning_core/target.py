@@ -193,6 +193,8 @@ class TargetSize:
         foretold = {}
         for group in self.pruner.param_groups:
             name, scale = group["name"], group["price"] * factor
+            if name not in self.pruner.gates:
+                continue  # it left with its section
             gate, price = self.pruner.gates[name], self.pruner.hyper_priors[name].price * factor
             theta = gate.theta.detach()
             if gate.theta.requires_grad and not gate.is_settled:
