@@ -14,6 +14,7 @@ from pruning_core.compaction import compact_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.methods.bernoulli import Bernoulli
 from pruning_core.experiments.run import Run as TrainingRun
 from pruning_core.experiments.runs import train
 from pruning_core.experiments.settings import Settings, recommended
@@ -200,7 +201,10 @@ def test_what_is_recorded_tells_the_depth(few: Dataset, tmp_path: Path) -> None:
 
 def test_prices_are_of_units_and_of_sections(few: Dataset) -> None:
     trainer = Trainer(quick("residual-perceptron", gates="both"), few)
-    prices = {group["name"]: group["price"] for group in trainer.method.pruner.param_groups}
+    method = trainer.method
+    assert isinstance(method, Bernoulli)
+    assert method.pruner is not None
+    prices = {group["name"]: group["price"] for group in method.pruner.param_groups}
     assert {price for name, price in prices.items() if name.endswith(".gate")} == {90.0}
     assert {price for name, price in prices.items() if not name.endswith(".gate")} == {60.0}
     with pytest.raises(ValueError, match="log_gamma has 3 values; one, or two, of units and of"):
