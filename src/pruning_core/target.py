@@ -94,7 +94,7 @@ class TargetSize:
         self.of = of
         self._size = ExpectedSize(pruner.model, pruner.example_inputs, of)
         gates = pruner.gates
-        self._whole = self._size({name: torch.ones_like(g.theta) for name, g in gates.items()})
+        self._whole = float(self._size({n: torch.ones_like(g.theta) for n, g in gates.items()}))
         least = self._share_of({name: _fewest(gate) for name, gate in gates.items()})
         if share < least:
             raise ValueError(
@@ -178,7 +178,7 @@ class TargetSize:
         self._has_ended = state_dict["has_ended"]
 
     def _share_of(self, theta: Mapping[str, Tensor]) -> float:
-        return self._size(theta) / self._whole
+        return float(self._size(theta)) / self._whole
 
     def _wanted(self, step: float) -> float:
         """The share that the schedule asks for after so many steps."""

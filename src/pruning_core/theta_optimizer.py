@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     Args:
         gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
-        prices: by name, what a unit costs in nats, the scale of its step.
+        prices: by name, in nats; of a unit, by which its step is scaled, unless :meth:`rates` says
+            otherwise.
         num_examples: N.
         theta_step: of all gates at first.
         recipe: what follows the steps.
@@ -138,22 +139,30 @@ class ThetaOptimizer(torch.optim.Optimizer):
             return loss
         moving = self._moving()
         if moving:
-            groups = {group["name"]: group for group in self.param_groups}
-            rates = [
-                -group["lr"] * self.num_examples / (group["price"] * group["price_factor"])
-                for group in map(groups.__getitem__, moving)
-            ]
+            rates = self.rates(moving)
             scale: Tensor | None = getattr(self, "grad_scale", None)
             if not hasattr(self, "grad_scale") and self.steps % _LOOKS_AT_SCALE < 2:
                 self._check_scale()
             inverse = None if scale is None else scale.reciprocal()
             gates = [self.gates[name] for name in moving]
             self._skipped += projected_step_(gates, rates, self.smoothing, inverse)
+            self.after_move()
         self._forget_pass()
         self.steps += 1
         if self.steps >= self.recipe.settle_at:
             self.round_()
         return loss
+
+    def rates(self, names: Sequence[str]) -> list[float] | list[Tensor]:
+        """By gate, how far an averaged gradient of 1 moves θ; a number, or one for each unit."""
+        groups = {group["name"]: group for group in self.param_groups}
+        return [
+            -group["lr"] * self.num_examples / (group["price"] * group["price_factor"])
+            for group in map(groups.__getitem__, names)
+        ]
+
+    def after_move(self) -> None:
+        """Called when θ has moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the steps, prices and steps on θ of a ``state_dict``.

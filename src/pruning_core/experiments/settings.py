@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.expected_size import CURRENCIES
 from pruning_core.experiments.kinds import Choice, Kind, Number, Several, Switch, Whole
 from pruning_core.experiments.operating_points import (
     BY_METHOD,
@@ -64,6 +65,13 @@ class Settings:
         Several(_PRICE, 1),
         "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
         "each gate in order",
+        ("bernoulli",),
+    )
+    price: str = _setting(
+        "units",
+        Choice(CURRENCIES),
+        "what log γ is paid for: each unit, or each weight or multiply-accumulate that is left, of "
+        "which a unit costs what it would save",
         ("bernoulli",),
     )
     gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
@@ -179,6 +187,16 @@ class Settings:
         if "hyper_prior" in read:
             for price in self.log_gamma:
                 HYPER_PRIORS[self.hyper_prior](price)
+        if "price" in read and self.price != "units":
+            if len(self.log_gamma) > 1:
+                raise ValueError(
+                    f"log_gamma is {self.log_gamma}; with the price of {self.price} one number was "
+                    "expected, nats for each"
+                )
+            if self.hyper_prior != "flattening":
+                raise ValueError(
+                    f"hyper_prior is {self.hyper_prior}; only flattening can price {self.price}"
+                )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:

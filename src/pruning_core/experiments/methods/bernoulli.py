@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +14,7 @@ from pruning_core.experiments.methods.method import Method
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
 from pruning_core.gates import named_gates, sampled_gates
-from pruning_core.hyperprior import HYPER_PRIORS
+from pruning_core.hyperprior import HYPER_PRIORS, HyperPrior
 from pruning_core.metrics import error_percent
 
 
@@ -34,20 +34,9 @@ class Bernoulli(Method):
             self.pruner = None
             return
         settings = run.settings
-        gates = named_gates(run.model)
-        log_gamma = settings.log_gamma
-        if len(log_gamma) not in (1, len(gates)):
-            raise ValueError(
-                f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
-                f"{', '.join(gates)} was expected"
-            )
-        by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
         self.pruner = BernoulliPruner(
             run.model,
-            {
-                name: HYPER_PRIORS[settings.hyper_prior](price)
-                for name, price in zip(gates, by_gate, strict=True)
-            },
+            settings.log_gamma[0] if settings.price != "units" else _hyper_priors(run),
             num_examples=len(run.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,
@@ -57,6 +46,7 @@ class Bernoulli(Method):
             ramp_steps=settings.ramp_epochs * run.steps_per_epoch,
             settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
             look_every=1,
+            price=cast("Any", settings.price),
         )
         self.pruner.steps = run.step
 
@@ -118,3 +108,16 @@ class Bernoulli(Method):
         self.pruner.settle_(run.optimizer)
         remove_gates_(run.model)
         self.pruner, run.phase = None, "settled"
+
+
+def _hyper_priors(run: Run) -> dict[str, HyperPrior]:
+    """By gate, whose prices may differ."""
+    gates, log_gamma = named_gates(run.model), run.settings.log_gamma
+    if len(log_gamma) not in (1, len(gates)):
+        raise ValueError(
+            f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
+            f"{', '.join(gates)} was expected"
+        )
+    by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
+    prior = HYPER_PRIORS[run.settings.hyper_prior]
+    return {name: prior(price) for name, price in zip(gates, by_gate, strict=True)}
