@@ -80,7 +80,7 @@ def test_training_ends_at_the_wanted_size(
     assert pruner.is_settled
     assert counted(model, of) / whole == pytest.approx(target.reached)
     assert 0.8 * share < target.reached < 1.2 * share
-    assert f"of the {of} left, {share} wanted; a unit costs" in str(target)
+    assert f"of the {of} left, {share} wanted; log γ is " in str(target)
 
 
 Run = tuple[nn.Module, torch.optim.Optimizer, BernoulliPruner, TargetSize]

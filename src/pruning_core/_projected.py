@@ -18,7 +18,7 @@ _ANSWERS_AT_ONCE = ("cpu",)
 
 def projected_step_(
     gates: Sequence[BernoulliGate],
-    rates: Sequence[float] | Sequence[Tensor],
+    rates: list[float] | list[Tensor],
     smoothing: float,
     inverse_scale: Tensor | None = None,
 ) -> int | Tensor:
