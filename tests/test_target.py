@@ -148,7 +148,7 @@ def test_a_target_built_after_the_checkpoint_was_loaded_measures_by_the_whole_ne
 
 def test_what_was_missed_is_said_once_when_theta_settles() -> None:
     run = start(0.1, log_gamma=1e-5)
-    with pytest.warns(UserWarning, match=r"1 of the weights left, 0\.1 wanted; a unit") as got:
+    with pytest.warns(UserWarning, match=r"1 of the weights left, 0\.1 wanted; log γ is") as got:
         train(run, 600)
     assert sum("few or too short steps" in str(each.message) for each in got) == 1
 
