@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
-from pruning_core.costs import Costs, SizePrice, UnitPrices
+from pruning_core.costs import Costs, LogGamma, Price, SizePrice, UnitPrices, costs_of
 from pruning_core.estimators import Comparing, Estimator
-from pruning_core.expected_size import CURRENCIES
 from pruning_core.gates import BernoulliGate, named_gates, unwrapped
 from pruning_core.hyperprior import Flattening, HyperPrior
 from pruning_core.inputs import FirstCall, Inputs
@@ -122,7 +121,7 @@ class BernoulliPruner(ThetaOptimizer):
     def __init__(
         self,
         model: nn.Module,
-        log_gamma: float | HyperPrior | Mapping[str, float | HyperPrior],
+        log_gamma: LogGamma,
         num_examples: int,
         *,
         theta_step: float = 1 / 1500,
@@ -133,7 +132,7 @@ class BernoulliPruner(ThetaOptimizer):
         ramp_steps: float = 0,
         settle_at: float | None = None,
         look_every: int | None = None,
-        price: Literal["units", "weights", "macs"] | Mapping[str, float] = "units",
+        price: Price = "units",
     ) -> None:
         if num_examples < 1:
             raise ValueError(f"num_examples is {num_examples}; the size of the training set is ≥ 1")
@@ -141,10 +140,9 @@ class BernoulliPruner(ThetaOptimizer):
             raise ValueError(f"look_every is {look_every}; a number of steps, ≥ 1, was expected")
         self.model = unwrapped(model)
         gates = named_gates(self.model)
-        self.costs = _costs(log_gamma, price, gates)
         super().__init__(
             gates,
-            self.costs.prices(),
+            costs_of(gates, log_gamma, price),
             num_examples,
             theta_step,
             Recipe.checked(smoothing, ramp_steps, total_steps, settle_at),
@@ -160,7 +158,7 @@ class BernoulliPruner(ThetaOptimizer):
             FirstCall(self.model, self._keep_examples)
         else:
             self.example_inputs = Inputs.of(example_inputs)
-            self._known_costs()
+            self.known_costs()
         if total_steps is not None and self.recipe.settle_at < math.inf:
             self.warn_if_short(math.floor(min(self.recipe.settle_at, total_steps)), total_steps)
 
@@ -194,7 +192,7 @@ class BernoulliPruner(ThetaOptimizer):
                 )
         change = (value - self.price_factor) * self.price_scale / self.num_examples
         if change:
-            slopes = self._known_costs().slopes(self.gates)
+            slopes = self.known_costs().slopes(self.gates)
             for name, gate in self._unsettled():
                 gate.gradient_average += change * slopes[name]  # as if they had always been so
         self._set("price_factor", value)
@@ -208,7 +206,7 @@ class BernoulliPruner(ThetaOptimizer):
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
         if self.is_settled:
             return next(iter(self.gates.values())).theta.new_zeros(())
-        penalty = self._charged * self._known_costs().total(self.gates) / self.num_examples
+        penalty = self._charged * self.known_costs().total(self.gates) / self.num_examples
         if penalty.requires_grad and not torch.compiler.is_compiling():
             penalty.register_hook(self.note_scale)
         return penalty
@@ -230,7 +228,7 @@ class BernoulliPruner(ThetaOptimizer):
             self._has_compared = True
         learning = [(n, g.theta.grad) for n, g in self._unsettled() if g.theta.grad is not None]
         if learning:
-            slopes = self._known_costs().slopes(self.gates)
+            slopes = self.known_costs().slopes(self.gates)
             names, gradients = zip(*learning, strict=True)
             charged = [slopes[name] for name in names]
             torch._foreach_add_(gradients, charged, alpha=self._charged / self.num_examples)
@@ -238,7 +236,7 @@ class BernoulliPruner(ThetaOptimizer):
 
     def worth(self) -> dict[str, Tensor]:
         """Running estimate of E[L | ξ_i = 0] − E[L | ξ_i = 1] in nats, by gate; shape (n,)."""
-        slopes = self._known_costs().slopes(self.gates)
+        slopes = self.known_costs().slopes(self.gates)
         return {
             name: self._charged * slopes[name] - self.num_examples * gate.gradient_average
             for name, gate in self.gates.items()
@@ -258,7 +256,7 @@ class BernoulliPruner(ThetaOptimizer):
         Returns:
             For each gate by its name, bool, shape (n,).
         """
-        worth, scales = self.worth(), self._known_costs().scales(self.gates)
+        worth, scales = self.worth(), self.known_costs().scales(self.gates)
         least = {name: WORTH_MARGIN * self._charged * scale for name, scale in scales.items()}
         return {
             name: ~gate.is_open()
@@ -328,26 +326,10 @@ class BernoulliPruner(ThetaOptimizer):
             for name, gate in self.gates.items()
         }
 
-    def rates(self, names: Sequence[str]) -> list[float] | list[Tensor]:
-        """See the base class; of units that pay for what they hold, in units of what they cost."""
-        if isinstance(self.costs, UnitPrices):
-            return super().rates(names)
-        scales = self._known_costs().scales(self.gates)
-        steps = {g["name"]: g["lr"] / g["price_factor"] for g in self.param_groups}
-        return [-steps[name] * self.num_examples / torch.as_tensor(scales[name]) for name in names]
-
-    @torch.no_grad()
-    def after_move(self) -> None:
-        """Let the averages have the costs that units have now, as if they had always been so."""
-        for name, change in self._known_costs().follow(self.gates).items():
-            gate = self.gates[name]
-            if not gate.is_settled:
-                gate.gradient_average.add_(change, alpha=self._charged / self.num_examples)
-
     def _unsettled(self) -> Iterator[tuple[str, BernoulliGate]]:
         return ((name, gate) for name, gate in self.gates.items() if not gate.is_settled)
 
-    def _known_costs(self) -> Costs:
+    def known_costs(self) -> Costs:
         """The costs, once it is known what belongs to the units."""
         if isinstance(self.costs, SizePrice) and not self.costs.is_prepared:
             self.costs.prepare(self.model, self._examples())
@@ -373,42 +355,3 @@ class BernoulliPruner(ThetaOptimizer):
 
     def _keep_examples(self, inputs: Inputs) -> None:
         self.example_inputs = inputs.first(_EXAMPLES_KEPT)
-
-
-def _by_gate(
-    log_gamma: float | HyperPrior | Mapping[str, float | HyperPrior],
-    gates: Mapping[str, BernoulliGate],
-) -> dict[str, HyperPrior]:
-    if not isinstance(log_gamma, Mapping):
-        log_gamma = dict.fromkeys(gates, log_gamma)
-    if set(log_gamma) != set(gates):
-        raise ValueError(
-            f"log_gamma names the gates {sorted(log_gamma)}, but the model has {sorted(gates)}"
-        )
-    return {
-        name: prior if isinstance(prior, HyperPrior) else Flattening(float(prior))
-        for name, prior in ((name, log_gamma[name]) for name in gates)
-    }
-
-
-def _costs(
-    log_gamma: float | HyperPrior | Mapping[str, float | HyperPrior],
-    price: str | Mapping[str, float],
-    gates: Mapping[str, BernoulliGate],
-) -> UnitPrices | SizePrice:
-    if price == "units":
-        return UnitPrices(_by_gate(log_gamma, gates))
-    mix = {price: 1.0} if isinstance(price, str) else dict(price)
-    known = ", ".join(map(repr, CURRENCIES))
-    if not mix or set(mix) - {*CURRENCIES}:
-        raise ValueError(f"price is {price!r}; {known}, or so much of each, was expected")
-    if not all(isinstance(p, int | float) and 0 <= p < math.inf for p in mix.values()):
-        raise ValueError(f"price is {price!r}; finite numbers, 0 or more, were expected")
-    if not any(mix.values()):
-        raise ValueError(f"price is {price!r}, by which nothing costs anything; one above 0 is")
-    if not isinstance(log_gamma, int | float):
-        raise ValueError(
-            f"log_gamma is {log_gamma!r}; with the price {price!r} a number of nats for one of "
-            "what is counted was expected, the same for all gates"
-        )
-    return SizePrice(float(log_gamma), mix, gates)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pruning_core.expected_size import ExpectedSize
+from pruning_core.expected_size import CURRENCIES, ExpectedSize
 from pruning_core.gates import BernoulliGate
 from pruning_core.hyperprior import Flattening, HyperPrior
 from pruning_core.inputs import Inputs
 
 Gates = Mapping[str, BernoulliGate]
+LogGamma = float | HyperPrior | Mapping[str, float | HyperPrior]
+Price = Literal["units", "weights", "macs"] | Mapping[str, float]
 
 _LEAST_SCALE = 1.0
 """Nats; the step on the θ of a unit that costs less is scaled as if it cost so much."""
@@ -48,10 +52,11 @@ class UnitPrices(Costs):
 
     def __init__(self, hyper_priors: Mapping[str, HyperPrior]) -> None:
         self.hyper_priors = dict(hyper_priors)
+        # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
+        self._prices = {n: max(abs(p.price), _LEAST_SCALE) for n, p in hyper_priors.items()}
 
     def prices(self) -> dict[str, float]:
-        # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
-        return {n: max(abs(p.price), _LEAST_SCALE) for n, p in self.hyper_priors.items()}
+        return self._prices
 
     def total(self, gates: Gates) -> Tensor:
         pairs = [(self.hyper_priors[n], g.theta) for n, g in gates.items() if not g.is_settled]
@@ -61,7 +66,7 @@ class UnitPrices(Costs):
         return {n: self.hyper_priors[n].slope(gate.theta.detach()) for n, gate in gates.items()}
 
     def scales(self, gates: Gates) -> dict[str, float]:
-        return self.prices()
+        return self._prices
 
 
 class SizePrice(Costs):
@@ -140,6 +145,43 @@ class SizePrice(Costs):
             self._at[name].shape == gate.theta.shape and torch.equal(self._at[name], gate.theta)
             for name, gate in gates.items()
         )
+
+
+def costs_of(gates: Gates, log_gamma: LogGamma, price: Price) -> UnitPrices | SizePrice:
+    """The costs that :class:`pruning_core.BernoulliPruner` is given in its arguments.
+
+    Raises:
+        ValueError: naming what cannot be.
+    """
+    if price == "units":
+        return UnitPrices(_by_gate(log_gamma, gates))
+    mix = {price: 1.0} if isinstance(price, str) else dict(price)
+    known = ", ".join(map(repr, CURRENCIES))
+    if not mix or set(mix) - {*CURRENCIES}:
+        raise ValueError(f"price is {price!r}; {known}, or so much of each, was expected")
+    if not all(isinstance(p, int | float) and 0 <= p < math.inf for p in mix.values()):
+        raise ValueError(f"price is {price!r}; finite numbers, 0 or more, were expected")
+    if not any(mix.values()):
+        raise ValueError(f"price is {price!r}, by which nothing costs anything; one above 0 is")
+    if not isinstance(log_gamma, int | float):
+        raise ValueError(
+            f"log_gamma is {log_gamma!r}; with the price {price!r} a number of nats for one of "
+            "what is counted was expected, the same for all gates"
+        )
+    return SizePrice(float(log_gamma), mix, gates)
+
+
+def _by_gate(log_gamma: LogGamma, gates: Gates) -> dict[str, HyperPrior]:
+    if not isinstance(log_gamma, Mapping):
+        log_gamma = dict.fromkeys(gates, log_gamma)
+    if set(log_gamma) != set(gates):
+        raise ValueError(
+            f"log_gamma names the gates {sorted(log_gamma)}, but the model has {sorted(gates)}"
+        )
+    return {
+        name: prior if isinstance(prior, HyperPrior) else Flattening(float(prior))
+        for name, prior in ((name, log_gamma[name]) for name in gates)
+    }
 
 
 def _with_slope(prior: HyperPrior, theta: Tensor) -> Tensor:
