@@ -173,7 +173,7 @@ class Trainer(Run):
         self.optimizer = self.fresh_optimizer()
 
     def _rebuild(self, state: dict[str, Any], sizes: dict[str, Any]) -> None:
-        """Give the model this state; it is made anew for that once settled, and nothing is drawn."""
+        """Give the model this state; once settled it is made anew. Nothing is drawn."""
         if self.phase == "settled":
             with torch.random.fork_rng(devices=self._cuda):
                 fresh = self.fresh_model()
