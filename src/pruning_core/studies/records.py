@@ -155,7 +155,7 @@ def row(
         "run": run.key,
         "point": run.point,
         **{name: settings[name] for name in ("model", "method", "seed")},
-        "epochs": summary["epochs"],
+        "epochs": settings["epochs"] + settings.get("survivor_epochs", 0),
         "dataset": run.dataset,
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
