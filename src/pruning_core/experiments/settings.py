@@ -153,6 +153,23 @@ class Settings:
         "coefficient of the methods that have only one, in nats per example",
         (*_ONE_STRENGTH, "group-lasso", "l0"),
     )
+    survivor_epochs: int = _setting(
+        0,
+        Whole(0),
+        "further epochs, after all others, which train what is left without any price, by a fresh "
+        "optimizer whose rate falls along half a cosine of its own; zeros stay zeros",
+    )
+    input_noise: float = _setting(
+        0.0,
+        Number(0),
+        "in the survivor_epochs, standard deviation of random factors around 1 on the pixels",
+    )
+    worst_case: float = _setting(
+        0.0,
+        Number(0, noun="ε"),
+        "in the survivor_epochs, the Euclidean length of the change of each image that raises its "
+        "loss most, to first order; they train on the images so changed",
+    )
 
     def __post_init__(self) -> None:
         for name, kind in KINDS.items():
@@ -173,6 +190,13 @@ class Settings:
                 len(self.hidden) in (0, len(architecture.hidden)),
                 f"{len(architecture.hidden)} sizes for {self.model}",
             ),
+            **{
+                name: (
+                    not getattr(self, name) or self.survivor_epochs > 0,
+                    "0 without survivor_epochs",
+                )
+                for name in ("input_noise", "worst_case")
+            },
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
@@ -197,6 +221,11 @@ class Settings:
                 raise ValueError(
                     f"hyper_prior is {self.hyper_prior}; only flattening can price {self.price}"
                 )
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the training set from the first to the last, the survivors' included."""
+        return self.epochs + self.survivor_epochs
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
@@ -231,6 +260,9 @@ READERS: dict[str, tuple[str, ...]] = {
     f.name: f.metadata["methods"] for f in fields(Settings) if f.metadata["methods"]
 }
 """The methods that read a setting, for the settings that not all of them read."""
+
+OF_SURVIVORS = ("survivor_epochs", "input_noise", "worst_case")
+"""Settings that decide nothing until all ``epochs`` are over; without them a run ends there."""
 
 _RETIRED = {"schedule": "cosine", "budget": None}
 """Settings that there are no more, and the value that every recorded run has."""

@@ -29,6 +29,8 @@ class Condition:
             accurate structured result with at most as many weights. Both look at confirmed
             published results and at our own baselines.
         minus: a study, a point and a metric, whose value at the same seed is subtracted.
+        beside: a study and two points of it; what the first has more than the second of the metric,
+            at the same seed, is subtracted as well: how much do two differences differ?
         at_most: the limit from above, or None.
         at_least: the limit from below, or None.
         whole_interval: the 95 % interval has to keep the limit, not only the estimate.
@@ -41,6 +43,7 @@ class Condition:
     metric: str
     statistic: str = "mean"
     minus: tuple[str, str, str] | None = None
+    beside: tuple[str, str, str] | None = None
     at_most: float | None = None
     at_least: float | None = None
     whole_interval: bool = False
@@ -130,7 +133,11 @@ def told(finding: Finding, archive: Archive) -> dict[str, Any]:
         "n": finding.n,
         "met": met,
         "clear": finding.clear,
-        "studies": list(dict.fromkeys([condition.study, *(condition.minus or [])[:1]])),
+        "studies": list(
+            dict.fromkeys(
+                [condition.study, *(condition.minus or [])[:1], *(condition.beside or [])[:1]]
+            )
+        ),
         "command": command(condition.study),
     }
 
@@ -160,7 +167,12 @@ def _subject(condition: Condition, archive: Archive) -> str:
     other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"
-    return f"{subject}, minus {other}"
+    subject = f"{subject}, minus {other}"
+    if condition.beside is None:
+        return subject
+    study, first, second = condition.beside
+    first, second = (_label(study, point, archive) for point in (first, second))
+    return f"{subject}, beyond the same difference of {first} and {second}"
 
 
 def _label(study: str, point: str, archive: Archive) -> str:

@@ -122,6 +122,10 @@ def _over_seeds(condition: Condition, archive: Archive) -> tuple[int, fronts.Est
     if condition.minus is not None:
         # The same seed is the same data order and the same starting weights.
         values = [(v - _values(*condition.minus, archive)).dropna() for v in values]
+    if condition.beside is not None:
+        study, *points = condition.beside
+        first, second = (_values(study, point, condition.metric, archive) for point in points)
+        values = [(v - (first - second)).dropna() for v in values]
     n = min(len(v) for v in values)
     if n < condition.seeds:
         return n, None

@@ -154,7 +154,8 @@ def row(
     return {
         "run": run.key,
         "point": run.point,
-        **{name: settings[name] for name in ("model", "method", "seed", "epochs")},
+        **{name: settings[name] for name in ("model", "method", "seed")},
+        "epochs": settings["epochs"] + settings.get("survivor_epochs", 0),
         "dataset": run.dataset,
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
