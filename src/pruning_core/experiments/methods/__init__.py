@@ -12,6 +12,7 @@ from pruning_core.experiments.methods.penalised import (
     Sws,
 )
 from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
+from pruning_core.experiments.methods.vib import VariationalBottleneck
 
 METHODS: dict[str, type[Method]] = {
     "bernoulli": Bernoulli,
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "snip": Snip,
     "l0": L0,
     "sparse-vd": SparseVariationalDropout,
+    "vib": VariationalBottleneck,
 }
 """Methods by name."""
 
