@@ -1,23 +1,24 @@
 r"""Noisy gates that pay for what they let through: VIBNet (Dai et al. 2018, arXiv 1802.10399).
 
-Every unit is multiplied by a Gaussian number, z = μ + σ ε, and what passes costs
+Every unit is multiplied by a Gaussian number, z = μ + σ ε, and a layer of them costs
 
-    P = ½ Σ_j log(1 + μ_j²/σ_j²)                                                   (nats per example)
+    P = ½ Σ_j log(1 + μ_j²/σ_j²)    nats per example.
 
-for each layer. It is an upper bound on what the layer may tell of the one before it. With h = z f,
-f being the activations that the layer computes from the one before, x say, and with any q(h),
+It comes from a bound on what the layer can tell of its input. Let f_j be the activations, h_j =
+z_j f_j what the next layer reads, and x what the layer reads itself. For any density q,
 
-    I(h; x) ≤ E_x KL(p(h | x) ‖ q(h)),    p(h_j | x) = N(μ_j f_j, σ_j² f_j²).
+    I(h; x) ≤ E_x KL(p(h | x) ‖ q(h)),    p(h_j | x) = N(μ_j f_j, σ_j² f_j²),
 
-For q(h_j) = N(0, s_j), which is as good as it gets at s_j = (μ_j² + σ_j²) E f_j², this is
+and for q = Π_j N(0, s_j), which is at its best with s_j = (μ_j² + σ_j²) E f_j², the right side is
 
-    ½ Σ_j [log(1 + μ_j²/σ_j²) + log E f_j² − E log f_j²].
+    ½ Σ_j [log(1 + μ_j²/σ_j²) + log E f_j² − E log f_j²]
 
-The second part is not negative (Jensen), does not change with the scale of f, and is left out, as
-in the paper. Where f is 0, p and q would be points: a unit is meant that is not silent. What is left
-is the capacity of a channel with Gaussian noise, at the signal-to-noise ratio μ²/σ². The next
-layer's weights can make up for any scale of z, but not for that ratio, so there is no cheap way
-around it. A unit whose noise is as large as its signal, α = σ²/μ² ≥ 1, is taken out.
+over examples in which f_j ≠ 0. The last two terms are together not negative (Jensen) and know
+nothing of μ, σ or the scale of f: P is without them.
+
+What is left is the capacity of channels with Gaussian noise, at signal-to-noise ratios μ²/σ². The
+next layer can undo any scale of z, but not that ratio: there is no cheap way around the price. A
+unit whose noise has as much power as its signal, α = σ²/μ² ≥ 1, is taken out.
 """
 
 from __future__ import annotations

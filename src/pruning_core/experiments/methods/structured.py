@@ -106,7 +106,9 @@ class PricedGates(Structured):
 
     def prepare(self, run: Run) -> None:
         modules = run.model.named_modules()
-        self.gates: dict[str, Any] = {n: m for n, m in modules if isinstance(m, self.kind)}
+        self.gates: dict[str, Any] = {
+            name: module for name, module in modules if isinstance(module, self.kind)
+        }
 
     def penalty(self, run: Run) -> Tensor:
         """The price of the gates as they are, in nats per example; a scalar."""
