@@ -19,11 +19,11 @@ from pruning_core.models import INITIALISATIONS, MODELS
 
 METHOD_NAMES = (
     *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
-    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd"),
+    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd", "vib"),
 )
 """Of the training methods; their classes are in :mod:`pruning_core.experiments.methods`."""
 
-_GATED = ("bernoulli", "group-lasso", "l0")
+_GATED = ("bernoulli", "group-lasso", "l0", "vib")
 _HALO = ("halo", "sws")
 _ONE_STRENGTH = ("l1", "ridge", "bridge", "sparse-vd")
 _CUT = ("magnitude", "iterative-magnitude", "random")
@@ -136,7 +136,7 @@ class Settings:
         0,
         Whole(0),
         "the last epochs, which train what a cut has left",
-        ("group-lasso", *_CUT, "l0"),
+        ("group-lasso", *_CUT, "l0", "vib"),
     )
     layerwise: bool = _setting(
         False,
@@ -151,7 +151,7 @@ class Settings:
         1e-5,
         Number(0),
         "coefficient of the methods that have only one, in nats per example",
-        (*_ONE_STRENGTH, "group-lasso", "l0"),
+        (*_ONE_STRENGTH, "group-lasso", "l0", "vib"),
     )
     survivor_epochs: int = _setting(
         0,
