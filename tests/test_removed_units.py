@@ -35,7 +35,7 @@ def test_a_table_is_completed_and_what_it_has_is_not_trained_again(
     removed_units.complete(path, few, {"one": QUICK})
     first = removed_units.load(path)
     assert set(first["network"]) == {"one"}
-    assert (first["decay"] == 3.0).all()
+    assert set(first["decay"]) == {3.0}
     assert len(first) > 20
     settings = {"one": replace(QUICK, seed=9), "other": replace(QUICK, seed=1)}
     removed_units.complete(path, few, settings)

@@ -91,9 +91,8 @@ def followed(name: str, settings: Settings, data: Dataset) -> pd.DataFrame:
     """A row for each unit that leaves in a run."""
     leaving = Leaving()
     Trainer(settings, data, [leaving, ProgressBar()]).fit()
-    return pd.DataFrame(leaving.rows).assign(network=name, decay=settings.weight_decay)[
-        [*_TEXT, *_NUMBERS]
-    ]
+    rows = pd.DataFrame(leaving.rows).assign(network=name, decay=settings.weight_decay)
+    return rows.reindex(columns=[*_TEXT, *_NUMBERS])
 
 
 def load(path: Path) -> pd.DataFrame:
