@@ -119,8 +119,8 @@ class Settings:
     compact: bool = _setting(
         True,
         Switch(),
-        "remove dead units while training; or else leave them masked to the end of the Bernoulli "
-        "phase (for comparison: slower, nothing else)",
+        "remove dead units while training; or else leave them in to the end of the Bernoulli "
+        "phase, and note which of them open again (slower)",
         ("bernoulli",),
     )
     xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)

@@ -102,6 +102,9 @@ METRICS = {
     "departure_percent": Words("mean departure in the training", "%", 1),
     "undecided_percent": Words("units undecided", "%", 2),
     "sampling_gap": Words("change of the error when gates are drawn", "points", 3),
+    "returned_10_percent": Words("units that open again within ten epochs", "%", 2),
+    "returned_percent": Words("units that open again at some time", "%", 2),
+    "open_again_percent": Words("units that are open in the end", "%", 2),
     "relative_error": Words("relative error", "", 3),
     "selected_irrelevant": Words("features selected in vain", "", 1),
 }
