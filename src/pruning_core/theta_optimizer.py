@@ -107,6 +107,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
         if self.recipe.total_steps is not None:
             self.price_scale = self.recipe.price_scale(value)
             self.smoothing = self.recipe.smoothing_after(value)
+            for gate in self.gates.values():
+                gate.estimator.follow(self.recipe.window_growth(value))
 
     @property
     def is_settled(self) -> bool:
