@@ -230,8 +230,9 @@ class ThetaOptimizer(torch.optim.Optimizer):
         """Names of the gates whose θ the last passes have a say in."""
         if self._compares is not None and not self._has_compared:
             raise RuntimeError(
-                f"{type(self._compares).__name__} compares several passes: call pruner.backward("
-                "lambda: per-example losses, num_examples) in place of loss.backward()"
+                f"{type(self._compares).__name__} has a backward pass of its own: call "
+                "pruner.backward(lambda: per-example losses, num_examples) in place of "
+                "loss.backward()"
             )
         learning = {
             name: gate
