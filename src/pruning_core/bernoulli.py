@@ -151,6 +151,7 @@ class BernoulliPruner(ThetaOptimizer):
         if isinstance(estimator, Pathwise):
             for gate in gates.values():
                 gate.estimator = estimator
+        self.steps = 0  # what an estimator may have followed was another run
         self.look_every = look_every or (total_steps or 0) // _LOOKS
         self._next_look = 0.0
         self.example_inputs: Inputs | None = None

@@ -110,6 +110,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
         if self.recipe.total_steps is not None:
             self.price_scale = self.recipe.price_scale(value)
             self.smoothing = self.recipe.smoothing_after(value)
+            for gate in self.gates.values():
+                gate.estimator.follow(self.recipe.window_growth(value))
 
     @property
     def is_settled(self) -> bool:
@@ -249,8 +251,9 @@ class ThetaOptimizer(torch.optim.Optimizer):
         """Names of the gates whose θ the last passes have a say in."""
         if self._compares is not None and not self._has_compared:
             raise RuntimeError(
-                f"{type(self._compares).__name__} compares several passes: call pruner.backward("
-                "lambda: per-example losses, num_examples) in place of loss.backward()"
+                f"{type(self._compares).__name__} has a backward pass of its own: call "
+                "pruner.backward(lambda: per-example losses, num_examples) in place of "
+                "loss.backward()"
             )
         learning = {
             name: gate
