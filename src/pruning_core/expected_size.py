@@ -104,8 +104,7 @@ class ExpectedSize:
         Returns:
             A scalar, float64, which can be differentiated in θ.
         """
-        stays = {name: value.double() for name, value in theta.items()}
-        stays = {name: self._by_number(name, value) for name, value in stays.items()}
+        stays = {name: self._by_number(name, theta) for name in self._numbers}
         for name, (axis, selected) in self._fed.items():
             kept = axis.chances(stays)[selected.to(stays[name].device)]
             numbers = self._numbers[name].to(kept.device)
@@ -135,11 +134,14 @@ class ExpectedSize:
             found = torch.autograd.grad(self(leaves), list(leaves.values()), materialize_grads=True)
         return dict(zip(leaves, found, strict=True))
 
-    def _by_number(self, name: str, values: Tensor) -> Tensor:
+    def _by_number(self, name: str, theta: Mapping[str, Tensor]) -> Tensor:
         """By the number of the unit; the last, which −1 finds, is of entries that are no unit's."""
-        numbers = self._gates[name].unit_index
         size = int(self._numbers[name][-1]) + 2
-        return values.new_zeros(size).index_copy(0, numbers.to(values.device), values)
+        if name not in theta:  # the gate has left, with all its units
+            return next(iter(theta.values())).new_zeros(size, dtype=torch.float64)
+        values = theta[name].double()
+        numbers = self._gates[name].unit_index.to(values.device)
+        return values.new_zeros(size).index_copy(0, numbers, values)
 
 
 @dataclass
