@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,8 @@ class _Axis:
     """
 
     owners: Mapping[str, Tensor]
+    _counts: Tensor | None = field(default=None, init=False)
+    _nobodys: int = field(default=0, init=False)
 
     @property
     def size(self) -> int:
@@ -175,8 +177,12 @@ class _Axis:
         if len(self.owners) > 1:
             return self.chances(stays).sum()
         ((name, owner),) = self.owners.items()
-        counts = torch.bincount(owner[owner >= 0], minlength=len(stays[name])).double()
-        return counts.to(stays[name].device) @ stays[name] + (self.size - counts.sum())
+        chances = stays[name]
+        if self._counts is None or self._counts.device != chances.device:
+            counts = torch.bincount(owner[owner >= 0], minlength=len(chances))
+            self._counts = counts.double().to(chances.device)
+            self._nobodys = self.size - int(counts.sum())
+        return self._counts @ chances + self._nobodys
 
     def twins(self, other: _Axis) -> Tensor | None:
         """By entry, how many of another axis have just its units; None where there are none.
