@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from pruning_core.compaction import compact_
 from pruning_core.costs import Costs, LogGamma, Price, SizePrice, UnitPrices, costs_of
 from pruning_core.estimators import Comparing, Estimator
-from pruning_core.gates import BernoulliGate, named_gates, unwrapped
+from pruning_core.gates import BernoulliGate, any_gates, named_gates, unwrapped
 from pruning_core.hyperprior import Flattening, HyperPrior
 from pruning_core.inputs import FirstCall, Inputs
+from pruning_core.layers import inside_sections
 from pruning_core.pathwise import Losses, Pathwise, mean_backward
 from pruning_core.recipe import NEAR_ZERO, WORTH_MARGIN, Recipe
 from pruning_core.theta_optimizer import ThetaOptimizer
@@ -82,7 +83,8 @@ class BernoulliPruner(ThetaOptimizer):
     the model. Both resume the trajectory exactly.
 
     Attributes:
-        gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
+        gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ. A
+            section that leaves takes its gates along, and leaves their groups empty.
         recipe: what ``total_steps`` and the like became.
         example_inputs: those that were given, or a few of the first call; None before it.
 
@@ -147,6 +149,7 @@ class BernoulliPruner(ThetaOptimizer):
             theta_step,
             Recipe.checked(smoothing, ramp_steps, total_steps, settle_at),
             compares=estimator if isinstance(estimator, Comparing) else None,
+            inside=inside_sections(self.model, gates),
         )
         if isinstance(estimator, Pathwise):
             for gate in gates.values():
@@ -166,7 +169,8 @@ class BernoulliPruner(ThetaOptimizer):
     @property
     def hyper_priors(self) -> dict[str, HyperPrior]:
         """By gate; none where one price is paid for what all units hold."""
-        return self.costs.hyper_priors if isinstance(self.costs, UnitPrices) else {}
+        known = self.costs.hyper_priors if isinstance(self.costs, UnitPrices) else {}
+        return {name: prior for name, prior in known.items() if name in self.gates}
 
     @property
     def price_factor(self) -> float:
@@ -206,7 +210,9 @@ class BernoulliPruner(ThetaOptimizer):
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
         if self.is_settled:
-            return next(iter(self.gates.values())).theta.new_zeros(())
+            # Without any gate, of a network whose sections have all left.
+            like = [*(gate.theta for gate in self.gates.values()), *self.model.parameters()]
+            return like[0].new_zeros(())
         penalty = self._charged * self.known_costs().total(self.gates) / self.num_examples
         if penalty.requires_grad and not torch.compiler.is_compiling():
             penalty.register_hook(self.note_scale)
@@ -327,6 +333,11 @@ class BernoulliPruner(ThetaOptimizer):
             for name, gate in self.gates.items()
         }
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._forget_left()
+        self.hold_thetas()
+        super().load_state_dict(state_dict)
+
     def _unsettled(self) -> Iterator[tuple[str, BernoulliGate]]:
         return ((name, gate) for name, gate in self.gates.items() if not gate.is_settled)
 
@@ -347,12 +358,19 @@ class BernoulliPruner(ThetaOptimizer):
     def _remove(
         self, dead: dict[str, Tensor], optimizer: Optimizers, copies: Iterable[nn.Module]
     ) -> int:
-        if not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
+        if not dead or not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
             return 0
         self.keep_last_units_(dead)
         removed = compact_(self.model, dead, self._examples(), optimizer, copies=copies)
+        self._forget_left()
         self.hold_thetas()
         return removed
+
+    def _forget_left(self) -> None:
+        """Gates that left with their section; their groups stay, empty, for schedulers to count."""
+        there = any_gates(self.model)
+        for name in [name for name in self.gates if name not in there]:
+            del self.gates[name]
 
     def _keep_examples(self, inputs: Inputs) -> None:
         self.example_inputs = inputs.first(_EXAMPLES_KEPT)

@@ -195,6 +195,8 @@ class TargetSize:
         prices, scales = costs.slopes(gates), costs.scales(gates)
         for group in self.pruner.param_groups:
             name = group["name"]
+            if name not in gates:
+                continue  # it left with its section
             gate = gates[name]
             theta = gate.theta.detach()
             if gate.theta.requires_grad and not gate.is_settled:

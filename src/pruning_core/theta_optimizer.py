@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class ThetaOptimizer(torch.optim.Optimizer):
         theta_step: of all gates at first.
         recipe: what follows the steps.
         compares: an estimator that needs several passes, if there is one.
+        inside: names of the gates that stand inside of sections, which may leave as a whole.
     """
 
     # GradScaler then hands over its scale, and asks no device whether to step.
@@ -51,13 +52,15 @@ class ThetaOptimizer(torch.optim.Optimizer):
         theta_step: float,
         recipe: Recipe,
         compares: Comparing | None = None,
+        inside: Collection[str] = (),
     ) -> None:
         _check_theta_step(theta_step)
-        self.gates = gates
+        self.gates = dict(gates)
         self.costs = costs
         self.num_examples = num_examples
         self.recipe = recipe
         self._compares = compares
+        self._inside = frozenset(inside)
         self._has_compared = False
         self._skipped: int | Tensor = 0
         self._loss_scale: Tensor | None = None
@@ -187,12 +190,20 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def keep_last_units_(self, dead: dict[str, Tensor]) -> None:
-        """Where all units of a gate are dead, spare the best, with a warning."""
+        """Where all units of a gate are dead, spare the best, with a warning.
+
+        A section's own gate may close. It decides about the last unit of those inside, which
+        stays as long as the section does, without a word.
+        """
         for name, mask in dead.items():
             gate = self.gates[name]
-            if not bool(mask.all()):
+            if gate.may_close or not bool(mask.all()):
                 continue
             best = int(gate.theta.argmax())
+            if name in self._inside:
+                gate.theta[best] = gate.theta_average[best] = 1.0
+                mask[best] = False
+                continue
             theta = float(gate.theta[best])
             if theta < NEAR_ZERO:
                 why = "log_gamma is too large for this layer, or theta_step for the first epochs"
@@ -212,6 +223,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     def warn_if_short(self, steps: int, total_steps: int) -> None:
         """Warn if so many steps of a run cannot remove a unit that is worth nothing."""
+        if not self.gates:
+            return
         theta = min(float(gate.theta.detach().min()) for gate in self.gates.values())
         needed = self.recipe.steps_to_remove(theta, self.theta_step)
         if steps < needed:
@@ -298,7 +311,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
     def hold_thetas(self) -> None:
         """Make sure of the θ that the gates have now."""
         for group in self.param_groups:
-            group["params"] = [self.gates[group["name"]].theta]
+            gate = self.gates.get(group["name"])
+            group["params"] = [] if gate is None else [gate.theta]
 
 
 def _check_theta_step(value: float) -> None:

@@ -16,6 +16,7 @@ from pruning_core.experiments.operating_points import (
 )
 from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.models import INITIALISATIONS, MODELS
+from pruning_core.residual import GATES, MOST_SECTIONS
 
 METHOD_NAMES = (
     *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
@@ -64,7 +65,8 @@ class Settings:
         (28.0,),
         Several(_PRICE, 1),
         "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
-        "each gate in order",
+        "each gate in order; of a model whose sections may leave, one, or one of units and one of "
+        "sections",
         ("bernoulli",),
     )
     price: str = _setting(
@@ -83,6 +85,17 @@ class Settings:
         Several(Whole(1, 2**16)),
         "sizes at the start, of lenet-300-100's hidden layers, or of lenet-5's two layers of "
         "filters and its hidden layer; if left out, those that the model is named after",
+    )
+    sections: int = _setting(
+        0,
+        Whole(0, MOST_SECTIONS),
+        "sections at the start, of residual-perceptron and residual-cnn; 0 for 10",
+    )
+    gates: str = _setting(
+        "layers",
+        Choice(GATES),
+        "of a model whose sections may leave: on its sections, its units, or both",
+        ("bernoulli",),
     )
     initialisation: str = _setting("default", Choice(INITIALISATIONS), "of the weights")
     initial_scale: float = _setting(1.0, _POSITIVE, "factor on the weights at the start")
@@ -206,6 +219,11 @@ class Settings:
                 f"gate_inputs needs a fully connected model, not {self.model}; convolutions read "
                 "every pixel (gate_features gates the flattened features of lenet-5)"
             )
+        if self.sections and not architecture.sections:
+            counted = [name for name, known in MODELS.items() if known.sections]
+            raise ValueError(f"sections is for {' and '.join(counted)}, not {self.model}")
+        if self.gates != "layers" and not architecture.has_sections:
+            raise ValueError(f"gates is for models whose sections may leave, not {self.model}")
         if self.gate_features and architecture.gate_option != "gate_features":
             raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
         if "hyper_prior" in read:
@@ -245,7 +263,11 @@ class Settings:
         options: dict[str, Any] = {"gated": gated}
         if self.hidden:
             options |= architecture.options(self.hidden)
-        if gated:
+        if self.sections:
+            options["sections"] = self.sections
+        if gated and architecture.has_sections:
+            options["gates"] = self.gates
+        if gated and architecture.gate_option is not None:
             options[architecture.gate_option] = getattr(self, architecture.gate_option)
         return options
 

@@ -14,9 +14,10 @@ from pruning_core.experiments.methods.method import Method
 from pruning_core.experiments.returns import Noted, Returns, noted_in
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
-from pruning_core.gates import named_gates, sampled_gates
+from pruning_core.gates import any_gates, sampled_gates
 from pruning_core.hyperprior import HYPER_PRIORS, HyperPrior
 from pruning_core.metrics import error_percent
+from pruning_core.models import MODELS
 
 
 class Bernoulli(Method):
@@ -124,12 +125,24 @@ class Bernoulli(Method):
 
 def _hyper_priors(run: Run) -> dict[str, HyperPrior]:
     """By gate, whose prices may differ."""
-    gates, log_gamma = named_gates(run.model), run.settings.log_gamma
+    prior = HYPER_PRIORS[run.settings.hyper_prior]
+    return {name: prior(price) for name, price in _prices(run).items()}
+
+
+def _prices(run: Run) -> dict[str, float]:
+    """Nats of a unit, by gate."""
+    gates, log_gamma = any_gates(run.model), run.settings.log_gamma
+    if MODELS[run.settings.model].has_sections:
+        if len(log_gamma) > 2:
+            raise ValueError(
+                f"log_gamma has {len(log_gamma)} values; one, or two, of units and of sections, "
+                "was expected"
+            )
+        return {name: log_gamma[-1 if gate.may_close else 0] for name, gate in gates.items()}
     if len(log_gamma) not in (1, len(gates)):
         raise ValueError(
             f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
             f"{', '.join(gates)} was expected"
         )
     by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
-    prior = HYPER_PRIORS[run.settings.hyper_prior]
-    return {name: prior(price) for name, price in zip(gates, by_gate, strict=True)}
+    return dict(zip(gates, by_gate, strict=True))
