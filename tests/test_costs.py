@@ -12,9 +12,10 @@ from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.costs import SizePrice, UnitPrices
 from pruning_core.estimators import ExactSum
 from pruning_core.expected_size import ExpectedSize
-from pruning_core.gates import named_gates
+from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.hyperprior import Beta, Flattening
 from pruning_core.inputs import Inputs
+from pruning_core.layers import LayerGate
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.theory import enumeration
 
@@ -136,6 +137,34 @@ def test_a_unit_stays_when_it_is_worth_what_it_holds() -> None:
     assert dead == [True, False, False, False]  # the second earns over half of its 1.6 nats
     assert pruner.compact_(torch.optim.Adam(model.parameters())) == 1
     assert float(pruner.penalty().detach()) == pytest.approx(0.1 * (784 * 6 + 6 * 2 + 20) / 100)
+
+
+def test_sections_and_units_pay_in_one_currency() -> None:
+    torch.manual_seed(0)
+    parts = (torch.nn.Linear(784, 5), *(section() for _ in range(2)), torch.nn.Linear(5, 10))
+    model = torch.nn.Sequential(torch.nn.Flatten(), *parts)
+    optimizer = torch.optim.Adam(model.parameters())
+    pruner = pruner_of(model, 0.1, smoothing=0.0, theta_step=0.02)
+    names = list(pruner.gates)
+    assert names == ["2.section.2", "2.gate", "3.section.2", "3.gate"]
+    unit, whole = 0.1 * 10 * 0.9, 0.1 * 10 * 4 * 0.9
+    prices = [float(slope[0]) for slope in pruner.costs.slopes(pruner.gates).values()]
+    assert prices == pytest.approx([unit, whole, unit, whole])
+    # Every unit earns its weights; the second section less than they all cost, 4 nats at last.
+    earned = dict(zip(names, (2.0, 9.0, 2.0, 1.5), strict=True))
+    for _ in range(400):
+        model(IMAGES)
+        data = sum(-(earned[n] * g.theta).sum() / 100 for n, g in pruner.gates.items())
+        (data + pruner.penalty()).backward()
+        pruner.step()
+        pruner.compact_(optimizer)
+    assert list(pruner.gates) == names[:2]
+    assert float(pruner.penalty().detach()) == pytest.approx(0.1 * (784 * 5 + 10 * 4 + 50) / 100)
+
+
+def section() -> LayerGate:
+    inside = torch.nn.Linear(5, 4), torch.nn.ReLU(), BernoulliGate(4), torch.nn.Linear(4, 5)
+    return LayerGate(torch.nn.Sequential(*inside))
 
 
 def test_a_mix_is_paid_in_all_its_currencies() -> None:

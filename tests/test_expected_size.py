@@ -14,6 +14,7 @@ from pruning_core.expected_size import ExpectedSize
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.inputs import Inputs
 from pruning_core.insertion import insert_gates_
+from pruning_core.layers import LayerGate
 from pruning_core.metrics import count_macs, count_weights
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.theory import enumeration
@@ -200,3 +201,37 @@ def test_what_cannot_be_counted_is_named() -> None:
         ValueError, match=r"\['bytes'\] cannot be counted; units, weights, macs can"
     ):
         ExpectedSize(lenet_300_100((3, 2)), Inputs(IMAGES), "bytes")
+
+
+def section_sizes() -> Tensor:
+    """Weights of two sections, of 2 and of 3 units, by masks of all gates in their order."""
+    found = []
+    for mask in itertools.product([0, 1], repeat=7):
+        # The order of the modules: units of the first, its gate, units of the second, its gate.
+        first, there, second, there_too = sum(mask[:2]), mask[2], sum(mask[3:6]), mask[6]
+        found.append(5.0 * 3 + there * 6 * first + there_too * 6 * second + 3 * 10)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def test_what_a_section_holds_is_there_when_it_is() -> None:
+    def section(inner: int) -> LayerGate:
+        parts = nn.Linear(3, inner), nn.ReLU(), BernoulliGate(inner), nn.Linear(inner, 3)
+        return LayerGate(nn.Sequential(*parts))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 3), section(2), section(3), nn.Linear(3, 10))
+    gates = named_gates(model)
+    sizes = [gate.num_units for gate in gates.values()]
+    assert sizes == [2, 1, 3, 1]
+    size = ExpectedSize(model, Inputs(torch.rand(4, 5)), "weights")
+    theta = torch.rand(7)
+    by_gate = dict(zip(gates, theta.split(sizes), strict=True))
+    table = section_sizes()
+    mean = enumeration.expectation(table, theta.double())
+    torch.testing.assert_close(size(by_gate), mean)
+    saved = enumeration.differences(table, theta.double()).float()
+    torch.testing.assert_close(torch.cat(list(size.slopes(by_gate).values())), saved)
+    # Without the second section, whose gates have left with it.
+    left = dict(list(by_gate.items())[:2])
+    there = torch.cat([theta[:3], torch.zeros(4)]).double()
+    torch.testing.assert_close(size(left), enumeration.expectation(table, there))

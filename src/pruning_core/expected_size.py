@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pruning_core.coupling import FEATURES, Coupling
 from pruning_core.gates import InputGate, named_gates
 from pruning_core.inputs import Inputs
+from pruning_core.layers import sections_of
 from pruning_core.metrics import macs_by_layer, weights
 from pruning_core.rehearsal import copied, untouched
 
@@ -20,6 +21,9 @@ CURRENCIES = ("units", "weights", "macs")
 _Place = tuple[str, str]
 """Layer and tensor."""
 
+_ONE = torch.zeros(1, dtype=torch.long)
+"""The owner of a whole section: the single unit of its gate."""
+
 
 class ExpectedSize:
     """What is left on average of a model whose units stay or go independently.
@@ -27,11 +31,12 @@ class ExpectedSize:
     A weight stays if a unit it is coupled with on each of its axes stays. So with S(θ) the mean
     number of entries that stay along an axis, a dense layer keeps S_in(θ) · S_out(θ) weights on
     average, a convolution as many times the size of its kernel, and each is multiplied as often as
-    there are places in an image. Where gates share their channels, as in a residual addition, one
-    that is open keeps a channel. The sum over the layers is a polynomial, affine in every single θ,
-    whose derivative is what a unit would save, given what else is still there. For θ of 0 and 1 it
-    is the count of the network without its closed units (to a thousandth in MACs, where transposed
-    convolutions have a bias).
+    there are places in an image. All within the section of a :class:`pruning_core.LayerGate` counts
+    as often as the section is there. Where gates share their channels, as in a residual addition,
+    one that is open keeps a channel. The sum over the layers is a polynomial, affine in every
+    single θ, whose derivative is what a unit would save, given what else is still there. For θ of 0
+    and 1 it is the count of the network without its closed units (to a thousandth in MACs, where
+    transposed convolutions have a bias).
 
     Args:
         model: with gates.
@@ -72,24 +77,26 @@ class ExpectedSize:
             fed = owners.get((name, FEATURES), {})
             if isinstance(gate, InputGate) and fed:
                 self._fed[name] = _Axis(fed[0]), gate.selected.cpu()
+        within = sections_of(model)
         axes: dict[tuple[object, ...], int] = {}
         terms: list[tuple[float, list[int]]] = []
         self._axes: list[_Axis] = []
-        self._shared: list[tuple[float, int, Tensor]] = []
+        self._shared: list[tuple[float, int, list[int], Tensor]] = []
         for place, count in counts.items():
             term = []
-            for by_gate in owners.get(place, {}).values():
+            sections = [{gate: _ONE} for gate, inside in within.items() if _is_in(place, inside)]
+            for by_gate in (*owners.get(place, {}).values(), *sections):
                 axis = _Axis(by_gate)
                 term.append(axes.setdefault(axis.key, len(axes)))
                 if len(axes) > len(self._axes):
                     self._axes.append(axis)
                 count /= axis.size
             terms.append((count, term))
-            if len(term) == 2:
-                first, second = (self._axes[index] for index in term)
+            if len(owners.get(place, {})) == 2:
+                first, second = (self._axes[index] for index in term[:2])
                 twins = first.twins(second)
                 if twins is not None:
-                    self._shared.append((count, term[0], twins))
+                    self._shared.append((count, term[0], term[2:], twins))
         width = max((len(term) for _, term in terms), default=0)
         padded = [term + [len(self._axes)] * (width - len(term)) for _, term in terms]
         self._factors = torch.tensor(padded, dtype=torch.long).reshape(len(terms), width)
@@ -116,8 +123,10 @@ class ExpectedSize:
         for column in range(1, factors.shape[1]):
             products = products * factors[:, column]
         total = products @ self._counts.to(one.device)
-        for count, index, twins in self._shared:
+        for count, index, sections, twins in self._shared:
             chance = self._axes[index].chances(stays)
+            for section in sections:
+                count = count * means[section]
             total = total + count * (twins.to(one.device) * (chance - chance**2)).sum()
         if self._per_unit:
             total = total + self._per_unit * torch.stack([t.sum() for t in theta.values()]).sum()
@@ -229,6 +238,10 @@ def _macs(model: nn.Module, inputs: Inputs) -> dict[_Place, float]:
         if not own:
             counts[layer, ""] = float(macs)
     return counts
+
+
+def _is_in(place: _Place, section: str) -> bool:
+    return f"{place[0]}.".startswith(f"{section}.")
 
 
 def _split(name: str) -> _Place:
