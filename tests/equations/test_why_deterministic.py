@@ -164,6 +164,49 @@ def test_prop_deterministic_twins(seed: int) -> None:
         np.testing.assert_allclose(solved.y[:, -1].clip(0, 1), end, atol=1e-3)
 
 
+def test_prop_deterministic_decay() -> None:
+    """The least J of a mask that fits the data sinks to its price as λ → 0; of another, it cannot.
+
+    Three features as units of a logistic regression, which is convex: 0 separates the classes, so
+    does 1, and 2 does not.
+    """
+    generator = np.random.default_rng(0)
+    labels = np.repeat([-1.0, 1.0], 20)
+    features = np.stack(
+        [
+            labels * generator.uniform(1, 2, 40),
+            labels * generator.uniform(0.5, 1, 40),
+            generator.standard_normal(40),
+        ],
+        axis=1,
+    )
+
+    def least(mask: tuple[int, ...], decay: float) -> float:
+        margins = labels[:, None] * features[:, np.array(mask, dtype=bool)]
+
+        def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            each = margins @ weights
+            slope = -np.exp(-np.logaddexp(0, each)) @ margins + decay * weights
+            ridge = decay / 2 * float(weights @ weights)
+            return float(np.logaddexp(0, -each).sum()) + ridge, slope
+
+        start = np.ones(margins.shape[1])
+        return float(minimize(value, start, jac=True, options={"gtol": 1e-12}).fun)
+
+    masks = [mask for mask in itertools.product([0, 1], repeat=3) if any(mask)]
+    for mask in masks:
+        nats = [least(mask, decay) for decay in (1e-1, 1e-3, 1e-5, 1e-7)]
+        if mask[0] or mask[1]:
+            assert nats == sorted(nats, reverse=True)
+            assert 0 < nats[-1] < 1e-4
+        else:
+            assert nats[-1] > 20
+    # So it is the price that chooses at λ > 0, and only the count of units at λ → 0.
+    worths = [least((0, 1, 0), decay) - least((1, 1, 0), decay) for decay in (1e-1, 1e-3, 1e-7)]
+    assert worths == sorted(worths, reverse=True)
+    assert worths[0] > 0.3 > 1e-3 > worths[-1] > 0
+
+
 def test_prop_deterministic_weights() -> None:
     """Joint descent on a regression with 3 gates finds the best subset of ridge regressions."""
     rng, penalty, num = np.random.default_rng(3), 0.5, 3

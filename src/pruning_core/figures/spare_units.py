@@ -40,7 +40,7 @@ def loss_left(rows: pd.DataFrame, epochs: pd.DataFrame, num_examples: int) -> pd
     prices = [json.loads(text)["log_gamma"][0] for text in rows["settings"]]
     losses = num_examples * last.loc[rows["run"]].to_numpy() / np.array(prices)
     noted = rows[["point", "undecided_percent"]].assign(loss=losses, price=prices)
-    return noted.groupby("point", sort=False).mean()
+    return pd.DataFrame(noted.groupby("point", sort=False).mean())
 
 
 def undecided_against_loss(points: pd.DataFrame, series: Mapping[str, str]) -> Figure:
