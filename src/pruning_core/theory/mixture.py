@@ -128,15 +128,11 @@ class MixtureSum(Comparing):
     """
 
     unbiased = False
+    forward_passes = MOST_PLACES  # at most
 
     def __init__(self, fraction: float = 0.25, nodes: int = 4) -> None:
         self.fraction = checked_fraction(fraction)
         self.nodes = nodes
-
-    @property
-    def forward_passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As many as there are places, which the gates decide."""
-        return MOST_PLACES
 
     def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
         sizes = [gate.num_units for gate in gates]
