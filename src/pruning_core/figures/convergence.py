@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,6 +19,11 @@ from pruning_core.theory.dynamics import Bounds, OneUnit
 
 Array = NDArray[np.float64]
 _LINES = ("-", "--", "-.", ":")
+_LAYERS = {
+    "LeNet-300-100 at 28 nats": ("pixels", "hidden 1", "hidden 2"),
+    "LeNet-5": ("filters 1", "filters 2", "hidden"),
+}
+"""What the gates of a network stand for, in the order of their names."""
 
 
 def phase_portrait(
@@ -39,23 +46,135 @@ def phase_portrait(
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axis = figure.subplots()
-        top = 2.2 * unit.bounds.saddle[1]
-        if regions:
-            _shade(axis, unit.bounds, top)
-        thetas, weights = unit.integrate(*starts.T, duration=duration, steps=steps)
-        for theta, weight in zip(thetas.T, weights.T, strict=True):
-            colour = REMOVED if theta[-1] == 0 else KEPT
-            axis.plot(theta, weight, color=colour, lw=1.3)
-            axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
-            _arrow(axis, theta, weight, colour)
-        if regions:
-            axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
-            axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
+        theta, w = starts.T
+        paths = unit.integrate(theta, w, duration, steps)
+        _portrait(axis, unit.bounds, paths, regions=regions)
         for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
             axis.plot([], [], color=colour, label=label)
-        axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
         figure.legend(loc="outside upper center", ncols=3 if regions else 2)
     return figure
+
+
+def flow_and_adam(
+    unit: OneUnit, starts: Array, duration: float = 60.0, steps: int = 12000
+) -> Figure:
+    """Two phase portraits of the same unit from the same starts: by the flow, and by Adam.
+
+    Args:
+        unit: whose gradients both follow.
+        starts: θ(0) and w(0) of each, shape (k, 2).
+        duration: of each trajectory.
+        steps: of Adam, and of the flow.
+    """
+    theta, w = starts.T
+    paths = {
+        "gradient flow": unit.integrate(theta, w, duration, steps),
+        "Adam": unit.adam(theta, w, duration, steps),
+    }
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for axis, (title, path) in zip(axes, paths.items(), strict=True):
+            _portrait(axis, unit.bounds, path)
+            axis.set_title(title)
+            axis.tick_params(labelleft=True)
+        for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
+            axes[0].plot([], [], color=colour, label=label)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _portrait(
+    axis: Axes, bounds: Bounds, paths: tuple[Array, Array], *, regions: bool = True
+) -> None:
+    """Trajectories, coloured by where they end; at most 700 points of each."""
+    top = 2.2 * bounds.saddle[1]
+    if regions:
+        _shade(axis, bounds, top)
+    thinned = (path[_seen(path)] for path in paths)
+    for theta, weight in zip(*(path.T for path in thinned), strict=True):
+        colour = REMOVED if theta[-1] == 0 else KEPT
+        axis.plot(theta, weight, color=colour, lw=1.3)
+        axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
+        _arrow(axis, theta, weight, colour)
+    if regions:
+        axis.plot(*bounds.saddle, "s", color="black", ms=6)
+        axis.annotate("saddle", bounds.saddle, (8, 2), textcoords="offset points")
+    axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
+
+
+def region_by_fraction(bounds: Bounds, fractions: Sequence[float]) -> Figure:
+    """The edge of the region of attraction for several fractions f of half-open gates.
+
+    Args:
+        bounds: what stays fixed.
+        fractions: f; of those with which no start is safe only the label is drawn.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
+        axis = figure.subplots()
+        theta = np.array([0.0, 1.0])
+        for fraction, line in zip(fractions, _LINES, strict=False):
+            case, colour = replace(bounds, fraction=fraction), PALETTE[_LINES.index(line)]
+            where = f"f = {fraction:g}" + ("" if case.is_safe else ": nowhere")
+            edge = _edge(case, theta) if case.is_safe else np.full(2, np.nan)
+            axis.plot(theta, edge, color=colour, ls=line, lw=2, label=where)
+            if case.is_safe:
+                axis.plot(*case.saddle, "s", color=colour, ms=6)
+        axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ", ylabel="‖w‖")
+        axis.legend()
+    return figure
+
+
+def norms_at_removal(rows: pd.DataFrame, least: float = 1e-3) -> Figure:
+    """Share of the removed units whose r/r* is at most so much, a line for each gate.
+
+    Args:
+        rows: of :mod:`pruning_core.studies.removed_units`, with ``kappa``.
+        least: what is smaller stands at the left edge.
+    """
+    networks = list(rows["network"].unique())
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
+        axes = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        for axis, network in zip(axes, networks, strict=True):
+            gates = rows.loc[rows["network"] == network].groupby("gate", sort=True)
+            for (_, gate), layer, line in zip(gates, _LAYERS[network], _LINES, strict=False):
+                ratio = (gate["kappa"] * gate["norm"] / gate["price"]).clip(lower=least)
+                share = 100 * np.arange(1, len(ratio) + 1) / len(ratio)
+                look = {"color": PALETTE[_LINES.index(line)], "ls": line, "lw": 2}
+                axis.step(np.sort(ratio), share, where="post", label=layer, **look)
+            axis.axvline(1, color=DENSE, lw=1)
+            axis.set(xscale="log", xlabel="r/r* when removed", title=network, ylim=(0, 102))
+            axis.tick_params(labelleft=True)
+            axis.legend(fontsize=10)
+        axes[0].set(ylabel="removed units (%)")
+    return figure
+
+
+def inside(rows: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """Of each removed unit its κ at least, and whether it lies in its region of attraction.
+
+    Args:
+        rows: of :mod:`pruning_core.studies.removed_units`.
+        fraction: f of the estimator.
+
+    Returns:
+        The rows with ``kappa``, the larger one of ‖∂L/∂w‖ and |ΔL|/‖w‖ when it is removed; whether
+        it is ``inside`` with this f, and whether it would be ``inside_closed``, with f = 0; and
+        ``needed_decay``, the λ that this f needs.
+    """
+    kappa = np.maximum(rows["gradient"], rows["worth"].abs() / rows["norm"])
+    columns = rows[["price", "decay", "theta_rate", "theta", "norm"]].to_numpy(dtype=float)
+    found = []
+    for steep, (price, decay, rate, theta, norm) in zip(kappa, columns, strict=True):
+        # Where nothing depends on the weights, every κ > 0 is a bound.
+        cases = [Bounds(price, max(steep, 1e-9), decay, rate, f) for f in (fraction, 0.0)]
+        within = [bool(case.in_region(theta, norm)) for case in cases]
+        found.append([steep, *within, cases[0].needed_decay])
+    names = ["kappa", "inside", "inside_closed", "needed_decay"]
+    return rows.assign(**dict(zip(names, zip(*found, strict=True), strict=True)))
 
 
 def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[float]) -> Figure:
@@ -135,7 +254,13 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
 
 
 def _edge(bounds: Bounds, theta: Array) -> Array:
-    return bounds.largest_norm - bounds.kappa / bounds.mu * theta
+    return bounds.largest_norm - (1 - bounds.fraction) * bounds.kappa / bounds.mu * theta
+
+
+def _seen(path: Array) -> slice:
+    """Every so-manieth point, and the last one."""
+    every = max(1, (len(path) - 1) // 700)
+    return slice((len(path) - 1) % every, None, every)
 
 
 def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
@@ -148,7 +273,8 @@ def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
     box = Rectangle((0, 0), theta_star, norm_star, label="box")
     box.set(facecolor="none", edgecolor="black", hatch="//", linewidth=1, alpha=0.5)
     axis.add_patch(box)
-    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
+    if bounds.fraction == 0:
+        axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
     axis.set_ylim(0, top)
 
 
