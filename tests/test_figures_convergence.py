@@ -54,14 +54,13 @@ def test_the_edge_of_the_region_passes_through_the_saddle() -> None:
             assert (1 - theta) * at_0 + theta * at_1 == pytest.approx(norm)
 
 
-def test_adam_stands_beside_the_flow_with_fates_of_its_own() -> None:
+def test_adam_has_fates_of_its_own() -> None:
     unit, starts = OneUnit(BOUNDS, limit=1.5), np.array([[0.1, 0.1], [0.45, 0.1], [0.9, 0.8]])
-    figure = figures.flow_and_adam(unit, starts, steps=6000)
-    flow, adam = figure.axes
-    assert [axis.get_title("left") for axis in figure.axes] == ["gradient flow", "Adam"]
     fates = []
-    for axis in (flow, adam):
-        lines = [line for line in axis.lines if len(np.asarray(line.get_xydata())) > 700]
+    for adam in (False, True):
+        (axis,) = figures.phase_portrait(unit, starts, steps=6000, adam=adam).axes
+        lines = [line for line in axis.lines if len(np.asarray(line.get_xydata())) == 701]
+        assert [np.asarray(line.get_xydata())[0].tolist() for line in lines] == starts.tolist()
         fates.append([same_color(line.get_color(), REMOVED) for line in lines])
         for line in lines:
             assert np.asarray(line.get_xydata())[-1, 0] in (0, 1)

@@ -33,6 +33,7 @@ def phase_portrait(
     steps: int = 3000,
     *,
     regions: bool = True,
+    adam: bool = False,
 ) -> Figure:
     """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
 
@@ -42,66 +43,30 @@ def phase_portrait(
         duration: of each trajectory.
         steps: that it is computed in.
         regions: draw them, and the saddle.
+        adam: let w take the steps of Adam instead of the flow's.
     """
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
         axis = figure.subplots()
-        theta, w = starts.T
-        paths = unit.integrate(theta, w, duration, steps)
-        _portrait(axis, unit.bounds, paths, regions=regions)
+        top = 2.2 * unit.bounds.saddle[1]
+        if regions:
+            _shade(axis, unit.bounds, top)
+        move = unit.adam if adam else unit.integrate
+        paths = move(starts[:, 0], starts[:, 1], duration, steps)
+        thetas, weights = (path[_seen(path)] for path in paths)
+        for theta, weight in zip(thetas.T, weights.T, strict=True):
+            colour = REMOVED if theta[-1] == 0 else KEPT
+            axis.plot(theta, weight, color=colour, lw=1.3)
+            axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
+            _arrow(axis, theta, weight, colour)
+        if regions:
+            axis.plot(*unit.bounds.saddle, "s", color="black", ms=6)
+            axis.annotate("saddle", unit.bounds.saddle, (8, 2), textcoords="offset points")
         for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
             axis.plot([], [], color=colour, label=label)
+        axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
         figure.legend(loc="outside upper center", ncols=3 if regions else 2)
     return figure
-
-
-def flow_and_adam(
-    unit: OneUnit, starts: Array, duration: float = 60.0, steps: int = 12000
-) -> Figure:
-    """Two phase portraits of the same unit from the same starts: by the flow, and by Adam.
-
-    Args:
-        unit: whose gradients both follow.
-        starts: θ(0) and w(0) of each, shape (k, 2).
-        duration: of each trajectory.
-        steps: of Adam, and of the flow.
-    """
-    theta, w = starts.T
-    paths = {
-        "gradient flow": unit.integrate(theta, w, duration, steps),
-        "Adam": unit.adam(theta, w, duration, steps),
-    }
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.0, 4.0), layout="constrained")
-        axes = figure.subplots(1, 2, sharey=True)
-        for axis, (title, path) in zip(axes, paths.items(), strict=True):
-            _portrait(axis, unit.bounds, path)
-            axis.set_title(title)
-            axis.tick_params(labelleft=True)
-        for colour, label in ((REMOVED, "dies"), (KEPT, "survives")):
-            axes[0].plot([], [], color=colour, label=label)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
-
-
-def _portrait(
-    axis: Axes, bounds: Bounds, paths: tuple[Array, Array], *, regions: bool = True
-) -> None:
-    """Trajectories, coloured by where they end; at most 700 points of each."""
-    top = 2.2 * bounds.saddle[1]
-    if regions:
-        _shade(axis, bounds, top)
-    thinned = (path[_seen(path)] for path in paths)
-    for theta, weight in zip(*(path.T for path in thinned), strict=True):
-        colour = REMOVED if theta[-1] == 0 else KEPT
-        axis.plot(theta, weight, color=colour, lw=1.3)
-        axis.plot(theta[0], weight[0], "o", color=colour, ms=4)
-        _arrow(axis, theta, weight, colour)
-    if regions:
-        axis.plot(*bounds.saddle, "s", color="black", ms=6)
-        axis.annotate("saddle", bounds.saddle, (8, 2), textcoords="offset points")
-    axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
 
 
 def region_by_fraction(bounds: Bounds, fractions: Sequence[float]) -> Figure:
@@ -244,7 +209,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)
-            seen = np.arange(0, len(share), max(1, len(share) // 700))  # as many as a line shows
+            seen = np.arange(0, len(share), max(1, len(share) // 300))  # as many as a line shows
             colour = PALETTE[_LINES.index(line)]
             axis.plot(seen, share[seen], color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
@@ -257,10 +222,9 @@ def _edge(bounds: Bounds, theta: Array) -> Array:
     return bounds.largest_norm - (1 - bounds.fraction) * bounds.kappa / bounds.mu * theta
 
 
-def _seen(path: Array) -> slice:
-    """Every so-manieth point, and the last one."""
-    every = max(1, (len(path) - 1) // 700)
-    return slice((len(path) - 1) % every, None, every)
+def _seen(path: Array) -> NDArray[np.intp]:
+    """At most 701 of its points, the first and the last among them."""
+    return np.linspace(0, len(path) - 1, min(len(path), 701)).round().astype(np.intp)
 
 
 def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
