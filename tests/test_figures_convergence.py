@@ -59,29 +59,12 @@ def test_adam_has_fates_of_its_own() -> None:
     fates = []
     for adam in (False, True):
         (axis,) = figures.phase_portrait(unit, starts, steps=6000, adam=adam).axes
-        lines = [line for line in axis.lines if len(np.asarray(line.get_xydata())) == 701]
+        lines = [line for line in axis.lines if len(np.asarray(line.get_xydata())) > 1000]
         assert [np.asarray(line.get_xydata())[0].tolist() for line in lines] == starts.tolist()
         fates.append([same_color(line.get_color(), REMOVED) for line in lines])
         for line in lines:
             assert np.asarray(line.get_xydata())[-1, 0] in (0, 1)
     assert fates == [[True, True, False], [True, False, False]]
-
-
-def test_a_fraction_without_a_region_has_no_edge_and_says_so() -> None:
-    figure = figures.region_by_fraction(BOUNDS, (0.0, 0.25, 0.5))
-    (axis,) = figure.axes
-    edges = [np.asarray(line.get_xydata()) for line in axis.lines]
-    drawn = [edge for edge in edges if len(edge) == 2 and np.isfinite(edge).all()]
-    case = Bounds(0.5, 1.0, 0.3, fraction=0.25)
-    assert len(drawn) == 2
-    assert drawn[1][0, 1] == pytest.approx(case.largest_norm)
-    theta, norm = case.saddle
-    assert (1 - theta) * drawn[1][0, 1] + theta * drawn[1][1, 1] == pytest.approx(norm)
-    legend = axis.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [
-        *("f = 0", "f = 0.25", "f = 0.5: nowhere")
-    ]
 
 
 ROWS = pd.DataFrame(

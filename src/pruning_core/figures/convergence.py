@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -69,29 +68,6 @@ def phase_portrait(
     return figure
 
 
-def region_by_fraction(bounds: Bounds, fractions: Sequence[float]) -> Figure:
-    """The edge of the region of attraction for several fractions f of half-open gates.
-
-    Args:
-        bounds: what stays fixed.
-        fractions: f; of those with which no start is safe only the label is drawn.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(WIDTH, 3.4), layout="constrained")
-        axis = figure.subplots()
-        theta = np.array([0.0, 1.0])
-        for fraction, line in zip(fractions, _LINES, strict=False):
-            case, colour = replace(bounds, fraction=fraction), PALETTE[_LINES.index(line)]
-            where = f"f = {fraction:g}" + ("" if case.is_safe else ": nowhere")
-            edge = _edge(case, theta) if case.is_safe else np.full(2, np.nan)
-            axis.plot(theta, edge, color=colour, ls=line, lw=2, label=where)
-            if case.is_safe:
-                axis.plot(*case.saddle, "s", color=colour, ms=6)
-        axis.set(xlim=(0, 1), ylim=(0, None), xlabel="θ", ylabel="‖w‖")
-        axis.legend()
-    return figure
-
-
 def norms_at_removal(rows: pd.DataFrame, least: float = 1e-3) -> Figure:
     """Share of the removed units whose r/r* is at most so much, a line for each gate.
 
@@ -106,10 +82,10 @@ def norms_at_removal(rows: pd.DataFrame, least: float = 1e-3) -> Figure:
         for axis, network in zip(axes, networks, strict=True):
             gates = rows.loc[rows["network"] == network].groupby("gate", sort=True)
             for (_, gate), layer, line in zip(gates, _LAYERS[network], _LINES, strict=False):
-                ratio = (gate["kappa"] * gate["norm"] / gate["price"]).clip(lower=least)
+                ratio = np.sort((gate["kappa"] * gate["norm"] / gate["price"]).clip(lower=least))
                 share = 100 * np.arange(1, len(ratio) + 1) / len(ratio)
                 look = {"color": PALETTE[_LINES.index(line)], "ls": line, "lw": 2}
-                axis.step(np.sort(ratio), share, where="post", label=layer, **look)
+                axis.plot(ratio[_seen(ratio)], share[_seen(ratio)], label=layer, **look)
             axis.axvline(1, color=DENSE, lw=1)
             axis.set(xscale="log", xlabel="r/r* when removed", title=network, ylim=(0, 102))
             axis.tick_params(labelleft=True)
@@ -209,7 +185,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)
-            seen = np.arange(0, len(share), max(1, len(share) // 300))  # as many as a line shows
+            seen = np.arange(0, len(share), max(1, len(share) // 150))  # as many as a line shows
             colour = PALETTE[_LINES.index(line)]
             axis.plot(seen, share[seen], color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
@@ -223,8 +199,8 @@ def _edge(bounds: Bounds, theta: Array) -> Array:
 
 
 def _seen(path: Array) -> NDArray[np.intp]:
-    """At most 701 of its points, the first and the last among them."""
-    return np.linspace(0, len(path) - 1, min(len(path), 701)).round().astype(np.intp)
+    """At most 3001 of its points, the first and the last among them."""
+    return np.linspace(0, len(path) - 1, min(len(path), 3001)).round().astype(np.intp)
 
 
 def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
