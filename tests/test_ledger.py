@@ -18,7 +18,7 @@ from pruning_core.cli import main
 from pruning_core.studies import feature_selection
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import SOURCES, load_claims
-from pruning_core.studies.conditions import Condition
+from pruning_core.studies.conditions import ALONE, Condition, told
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.fronts import front, lead
 from pruning_core.studies.ledger import (
@@ -111,6 +111,18 @@ def test_a_difference_is_paired_by_seed(recorded: Recorded) -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     unpaired = stats.ttest_ind(ERRORS["a"], ERRORS["b"]).confidence_interval()
     assert found.low != pytest.approx(unpaired.low, abs=1e-4)
+
+
+def test_two_differences_are_compared_by_seed(recorded: Recorded) -> None:
+    root = recorded(ERRORS | {"c": ERRORS["b"] ** 2, "d": np.sqrt(ERRORS["a"])})
+    minus, beside = ("s", "b", "test_error_percent"), ("s", "c", "d")
+    found = find(condition(minus=minus, beside=beside, at_most=0), Archive(root))
+    one, other = ERRORS["a"] - ERRORS["b"], ERRORS["b"] ** 2 - np.sqrt(ERRORS["a"])
+    expected = stats.ttest_rel(one, other).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.estimate == pytest.approx((one - other).mean())
+    said = told(found, Archive(root))
+    assert "minus b, beyond the same difference of c and d, at most 0 points" in said["said"]
 
 
 def test_the_whole_interval_may_have_to_keep_the_limit(recorded: Recorded) -> None:
@@ -237,6 +249,11 @@ def test_too_few_seeds_decide_nothing(
         ("seeds is 'ten'; a number, at least 1", ("at_most = 9", 'at_most = 9, seeds = "ten"')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s"]')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s", "b", 3]')),
+        ("a study and two points of it", ("at_most = 9", 'at_most = 9, beside = ["s", "b", "c"]')),
+        (
+            "a study and two points of it",
+            ("at_most", 'minus = ["s", "b", "c"], beside = ["s"], at_most'),
+        ),
         (
             "minus does not go with",
             ("at_most", 'statistic = "front", minus = ["s", "b", "c"], at_most'),
@@ -306,11 +323,13 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
 
     def seeds(study: str, point: str, metric: str) -> pd.Series:
         rows = pd.read_csv(ROOT / "results" / f"{study}.csv").rename(columns={"penalty": "point"})
-        if study != "feature-selection":
+        if study not in ALONE:
             declared = load_study(study, ROOT / "studies").runs
             keys = [run.key for run in declared if run.point == point]
             rows = rows.loc[rows["run"].isin(keys)].assign(point=point)
         rows = rows.loc[rows["point"] == point].set_index("seed")
+        if study in ALONE:
+            return rows[metric]
         columns: dict[str, Callable[[], pd.Series]] = {
             "weights_percent": lambda: 100 * rows["weights_kept"] / rows["weights_total"],
             "macs_percent": lambda: 100 * rows["macs"] / rows["macs_dense"],
@@ -335,6 +354,10 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             values = [seeds(c["study"], point, c["metric"]) for point in c["points"]]
             if c["minus"]:
                 values = [(v - seeds(*c["minus"])).dropna() for v in values]
+            if c["beside"]:
+                study, *pair = c["beside"]
+                first, second = (seeds(study, point, c["metric"]) for point in pair)
+                values = [(v - first + second).dropna() for v in values]
             means = [v.mean() for v in values]
             expected = means[0]
             if c["statistic"] == "spread":

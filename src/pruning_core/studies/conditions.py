@@ -9,8 +9,12 @@ import numpy as np
 
 from pruning_core.studies.archive import Archive
 
-FEATURES = "feature-selection"
-"""A study without networks, whose points are penalties."""
+ALONE = {"feature-selection": "feature_selection", "small-networks": "small_networks"}
+"""Studies that have no declaration, but a module and a table of their own; the points of these are
+called what readers call them.
+
+:meta hide-value:
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Condition:
             accurate structured result with at most as many weights. Both look at confirmed
             published results and at our own baselines.
         minus: a study, a point and a metric, whose value at the same seed is subtracted.
+        beside: a study and two points of it; what the first has more than the second of the metric,
+            at the same seed, is subtracted as well: how much do two differences differ?
         at_most: the limit from above, or None.
         at_least: the limit from below, or None.
         whole_interval: the 95 % interval has to keep the limit, not only the estimate.
@@ -41,6 +47,7 @@ class Condition:
     metric: str
     statistic: str = "mean"
     minus: tuple[str, str, str] | None = None
+    beside: tuple[str, str, str] | None = None
     at_most: float | None = None
     at_least: float | None = None
     whole_interval: bool = False
@@ -85,6 +92,7 @@ class Words(NamedTuple):
 
 METRICS = {
     "test_error_percent": Words("test error", "%", 3),
+    "train_error_percent": Words("training error", "%", 3),
     "weights_percent": Words("weights left", "%", 2),
     "weights_kept": Words("weights left", "", 0),
     "zeros_percent": Words("zeros", "%", 2),
@@ -133,15 +141,19 @@ def told(finding: Finding, archive: Archive) -> dict[str, Any]:
         "n": finding.n,
         "met": met,
         "clear": finding.clear,
-        "studies": list(dict.fromkeys([condition.study, *(condition.minus or [])[:1]])),
+        "studies": list(
+            dict.fromkeys(
+                [condition.study, *(condition.minus or [])[:1], *(condition.beside or [])[:1]]
+            )
+        ),
         "command": command(condition.study),
     }
 
 
 def command(study: str) -> str:
     """What runs whatever is missing of a study."""
-    if study == FEATURES:
-        return "python -m pruning_core.studies.feature_selection"
+    if study in ALONE:
+        return f"python -m pruning_core.studies.{ALONE[study]}"
     return f"pruning-core study run {study}"
 
 
@@ -163,11 +175,16 @@ def _subject(condition: Condition, archive: Archive) -> str:
     other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"
-    return f"{subject}, minus {other}"
+    subject = f"{subject}, minus {other}"
+    if condition.beside is None:
+        return subject
+    study, first, second = condition.beside
+    first, second = (_label(study, point, archive) for point in (first, second))
+    return f"{subject}, beyond the same difference of {first} and {second}"
 
 
 def _label(study: str, point: str, archive: Archive) -> str:
-    return point if study == FEATURES else archive.study(study).labels[point]
+    return point if study in ALONE else archive.study(study).labels[point]
 
 
 def _limit(condition: Condition) -> str:

@@ -36,7 +36,7 @@ _NUMBERS = (
 """Columns that no row leaves empty."""
 
 _TOLD = ("run", "point", "model", "method", "dataset", "split", "architecture", "settings")
-_SIZES = r"\d+(-\d+){2,3}"
+_SIZES = r"\d+(-\d+)+"
 CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
 VERSIONS = ("pruning-core", "torch", "torch-pruning", "cpu", "commit")
 NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")

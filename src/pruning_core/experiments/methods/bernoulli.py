@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,9 +14,10 @@ from pruning_core.experiments.methods.method import Method
 from pruning_core.experiments.returns import Noted, Returns, noted_in
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
-from pruning_core.gates import named_gates, sampled_gates
-from pruning_core.hyperprior import HYPER_PRIORS
+from pruning_core.gates import any_gates, sampled_gates
+from pruning_core.hyperprior import HYPER_PRIORS, HyperPrior
 from pruning_core.metrics import error_percent
+from pruning_core.models import MODELS
 
 
 class Bernoulli(Method):
@@ -36,20 +37,9 @@ class Bernoulli(Method):
             self.pruner = None
             return
         settings = run.settings
-        gates = named_gates(run.model)
-        log_gamma = settings.log_gamma
-        if len(log_gamma) not in (1, len(gates)):
-            raise ValueError(
-                f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
-                f"{', '.join(gates)} was expected"
-            )
-        by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
         self.pruner = BernoulliPruner(
             run.model,
-            {
-                name: HYPER_PRIORS[settings.hyper_prior](price)
-                for name, price in zip(gates, by_gate, strict=True)
-            },
+            settings.log_gamma[0] if settings.price != "units" else _hyper_priors(run),
             num_examples=len(run.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,
@@ -59,6 +49,7 @@ class Bernoulli(Method):
             ramp_steps=settings.ramp_epochs * run.steps_per_epoch,
             settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
             look_every=1,
+            price=cast("Any", settings.price),
         )
         self.pruner.steps = run.step
         if not settings.compact:
@@ -130,3 +121,28 @@ class Bernoulli(Method):
         self.pruner.settle_(run.optimizer)
         remove_gates_(run.model)
         self.pruner, self.returns, run.phase = None, None, "settled"
+
+
+def _hyper_priors(run: Run) -> dict[str, HyperPrior]:
+    """By gate, whose prices may differ."""
+    prior = HYPER_PRIORS[run.settings.hyper_prior]
+    return {name: prior(price) for name, price in _prices(run).items()}
+
+
+def _prices(run: Run) -> dict[str, float]:
+    """Nats of a unit, by gate."""
+    gates, log_gamma = any_gates(run.model), run.settings.log_gamma
+    if MODELS[run.settings.model].has_sections:
+        if len(log_gamma) > 2:
+            raise ValueError(
+                f"log_gamma has {len(log_gamma)} values; one, or two, of units and of sections, "
+                "was expected"
+            )
+        return {name: log_gamma[-1 if gate.may_close else 0] for name, gate in gates.items()}
+    if len(log_gamma) not in (1, len(gates)):
+        raise ValueError(
+            f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
+            f"{', '.join(gates)} was expected"
+        )
+    by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
+    return dict(zip(gates, by_gate, strict=True))
