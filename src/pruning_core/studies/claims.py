@@ -103,13 +103,15 @@ def _condition(name: str, declared: object) -> Condition:
     condition = Condition(
         **{**found, "points": tuple(points), "minus": None if minus is None else tuple(minus)}
     )
-    known = (*STATISTICS, *FRONTS)
+    known = (*STATISTICS, *FRONTS, "beside")
     if condition.statistic not in known:
         raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(known)}")
     if (len(points) > 1) != (condition.statistic == "range"):
         raise ValueError(f"{name}: several points go with the statistic 'range', and only there")
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
+    if minus is None and condition.statistic == "beside":
+        raise ValueError(f"{name}: the statistic 'beside' needs minus, to say beside what")
     least = 2 if condition.whole_interval or condition.statistic in _SPREADS else 1
     if type(condition.seeds) is not int or condition.seeds < least:
         raise ValueError(

@@ -30,6 +30,7 @@ METHODS = {
     "sparse-vd": "Sparse VD",
     "l0": "L0",
     "group-lasso": "group lasso",
+    "vib": "VIBNet",
 }
 """What readers call each method that was recorded."""
 
