@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import SOURCES, load_claims
 from pruning_core.studies.conditions import ALONE, Condition, told
 from pruning_core.studies.declaration import StudyError, load_study
-from pruning_core.studies.fronts import front, lead
+from pruning_core.studies.fronts import beside, front, lead
 from pruning_core.studies.ledger import (
     VERDICTS,
     abstracts,
@@ -258,6 +259,7 @@ def test_too_few_seeds_decide_nothing(
             "minus does not go with",
             ("at_most", 'statistic = "front", minus = ["s", "b", "c"], at_most'),
         ),
+        ("'line' needs minus", ("metric =", 'statistic = "line", metric =')),
         ("the limit is True; a finite number", ("at_most = 9", "at_most = true")),
         ("the limit is [9]; a finite number", ("at_most = 9", "at_most = [9]")),
         ("seeds is True; a number, at least 1", ("at_most = 9", "at_most = 9, seeds = true")),
@@ -317,6 +319,47 @@ def test_a_lead_is_over_the_most_accurate_of_those_no_larger() -> None:
     assert lead(rows, rivals.iloc[[1]], "weights_percent")[2] == pytest.approx(1.7 - 1.8)
 
 
+def runs_of(size: float, error: float, spread: float = 0.0) -> pd.DataFrame:
+    """Ten runs around a size and an error."""
+    steps = np.linspace(-1, 1, 10)
+    return pd.DataFrame(
+        {"weights_percent": size * (1 + 0 * steps), "test_error_percent": error + spread * steps}
+    )
+
+
+def test_a_point_lies_beside_a_curve_at_its_own_size() -> None:
+    others = [runs_of(16.0, 1.0), runs_of(1.0, 3.0), runs_of(4.0, 2.0)]
+    for size, expected in ((2.0, 2.5), (8.0, 1.5), (4.0, 2.0), (0.5, 3.0), (20.0, 1.0)):
+        found = beside(runs_of(size, 1.75), others, "weights_percent")
+        assert found == pytest.approx((1.75 - expected,) * 3)
+    # The interval is that of the difference of two means, here of ten and of twenty seeds' weight.
+    others = [runs_of(1.0, 3.0, 0.4), runs_of(4.0, 2.0, 0.4)]
+    own = runs_of(2.0, 1.75, 0.3)
+    found = beside(own, others, "weights_percent")
+    variance = [rows["test_error_percent"].var(ddof=0) / 10 for rows in (own, *others)]
+    deviation = (variance[0] + variance[1] / 4 + variance[2] / 4) ** 0.5
+    assert found[0] == pytest.approx(-0.75)
+    assert found[2] - found[1] == pytest.approx(2 * 1.96 * deviation, rel=0.06)
+
+
+def test_a_condition_may_look_beside_the_points_of_another_study(recorded: Recorded) -> None:
+    root = recorded(ERRORS)
+    archive = Archive(root)
+    asked = condition(statistic="line", minus=("s", "b", "weights_percent"), at_most=0)
+    found = find(asked, archive)
+    # Of one point alone, the curve is its mean, whatever the size.
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() - ERRORS["b"].mean())
+    assert found.low < found.estimate < found.high
+    assert found.n == SEEDS
+    said = told(found, archive)
+    assert "minus that of the line from b to b at the same size" in said["said"]
+    assert said["number"].endswith("points ≤ 0")
+    missing = condition(statistic="line", minus=("s", "c", "weights_percent"), at_most=0)
+    with pytest.raises(StudyError, match="s has no point whose name begins with 'c'"):
+        find(missing, archive)
+    assert find(replace(asked, seeds=SEEDS + 1), archive).met is None
+
+
 @pytest.mark.slow
 def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claims) -> None:
     """Means, spreads and ranges once more, from the files alone."""
@@ -347,7 +390,7 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             if (
                 c["estimate"] is None
                 or c["metric"] == "departure_percent"
-                or c["statistic"] in ("front", "lead")
+                or c["statistic"] in ("front", "lead", "line")
             ):
                 verdicts.append(c["met"])
                 continue

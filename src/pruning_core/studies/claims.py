@@ -107,13 +107,15 @@ def _condition(name: str, declared: object) -> Condition:
     triples = {"minus": minus, "beside": beside}
     triples = {key: None if value is None else tuple(value) for key, value in triples.items()}
     condition = Condition(**{**found, **triples, "points": tuple(points)})
-    known = (*STATISTICS, *FRONTS)
+    known = (*STATISTICS, *FRONTS, "line")
     if condition.statistic not in known:
         raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(known)}")
     if (len(points) > 1) != (condition.statistic == "range"):
         raise ValueError(f"{name}: several points go with the statistic 'range', and only there")
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
+    if minus is None and condition.statistic == "line":
+        raise ValueError(f"{name}: the statistic 'line' needs minus, to say which points it goes through")
     least = 2 if condition.whole_interval or condition.statistic in _SPREADS else 1
     if type(condition.seeds) is not int or condition.seeds < least:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pruning_core.studies.archive import Archive
+from pruning_core.studies.declaration import StudyError
 
 ALONE = {"feature-selection": "feature_selection", "small-networks": "small_networks"}
 """Studies that have no declaration, but a module and a table of their own; the points of these are
@@ -29,10 +30,12 @@ class Condition:
         statistic: "mean" over the seeds; "largest" of the seeds; "spread", the standard deviation
             over the seeds divided by the mean; "range", the largest mean of the points minus the
             smallest, divided by their mean; "front", the mean size divided by that of the smallest
-            structured result that is as accurate; or "lead", the mean error minus that of the most
-            accurate structured result with at most as many weights. Both look at confirmed
-            published results and at our own baselines.
-        minus: a study, a point and a metric, whose value at the same seed is subtracted.
+            structured result that is as accurate; "lead", the mean error minus that of the most
+            accurate structured result with at most as many weights; or "line", the mean error
+            minus that of the line through other points, at the same size. The first two of these
+            three look at confirmed published results and at our own baselines.
+        minus: a study, a point and a metric, whose value at the same seed is subtracted. For
+            "line" the beginning of the names of several points, and the metric of the size.
         beside: a study and two points of it; what the first has more than the second of the metric,
             at the same seed, is subtracted as well: how much do two differences differ?
         at_most: the limit from above, or None.
@@ -157,6 +160,20 @@ def command(study: str) -> str:
     return f"pruning-core study run {study}"
 
 
+def curve(condition: Condition, archive: Archive) -> list[str]:
+    """The points that a condition with the statistic "line" compares with.
+
+    Raises:
+        StudyError: if there are none.
+    """
+    assert condition.minus is not None
+    study, start, _ = condition.minus
+    found = [point for point in archive.study(study).points if point.startswith(start)]
+    if not found:
+        raise StudyError(f"{study} has no point whose name begins with {start!r}")
+    return found
+
+
 def _subject(condition: Condition, archive: Archive) -> str:
     """What is measured, and of which network."""
     name = worded(condition.metric).name
@@ -168,10 +185,15 @@ def _subject(condition: Condition, archive: Archive) -> str:
         "range": f"range of the {name}: {points}",
         "front": f"{name} beside the smallest result as accurate, {points}",
         "lead": f"{name} minus that of the best result no larger, {points}",
+        "line": f"{name}, {points}",
     }[condition.statistic]
     if condition.minus is None:
         return subject
     study, point, metric = condition.minus
+    if condition.statistic == "line":
+        others = curve(condition, archive)
+        first, last = (_label(study, others[end], archive) for end in (0, -1))
+        return f"{subject}, minus that of the line from {first} to {last} at the same size"
     other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"

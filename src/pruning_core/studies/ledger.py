@@ -14,7 +14,7 @@ import pandas as pd
 from pruning_core.studies import feature_selection, fronts, published, small_networks
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import FRONTS, SOURCES, Claim, all_claims
-from pruning_core.studies.conditions import ALONE, Condition, Finding, told
+from pruning_core.studies.conditions import ALONE, Condition, Finding, curve, told
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import estimated
 
@@ -108,6 +108,8 @@ def find(condition: Condition, archive: Archive) -> Finding:
     """What the recorded runs say about a condition."""
     if condition.statistic in FRONTS:
         n, found = _beside_others(condition, archive)
+    elif condition.statistic == "line":
+        n, found = _beside_curve(condition, archive)
     else:
         n, found = _over_seeds(condition, archive)
     if found is None:
@@ -148,6 +150,17 @@ def _beside_others(condition: Condition, archive: Archive) -> tuple[int, fronts.
     others = published.rivals(archive, str(rows["model"].iloc[0]), "structured")
     place = fronts.front if condition.statistic == "front" else fronts.lead
     return len(rows), place(rows, others, size)
+
+
+def _beside_curve(condition: Condition, archive: Archive) -> tuple[int, fronts.Estimate | None]:
+    """Number of seeds, and where their mean lies beside other points; None if one has too few."""
+    assert condition.minus is not None
+    study, _, size = condition.minus
+    (point,) = condition.points
+    rows = _rows(condition.study, point, archive)
+    others = [_rows(study, other, archive) for other in curve(condition, archive)]
+    n = min(map(len, (rows, *others)))
+    return n, fronts.beside(rows, others, size) if n >= condition.seeds else None
 
 
 def _values(study: str, point: str, metric: str, archive: Archive) -> pd.Series:
