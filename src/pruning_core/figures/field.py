@@ -82,8 +82,9 @@ def differences(found: Mapping[str, pd.Series], xlabel: str, least: float = 2.0)
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
         axis.set_yticks(range(len(found)), labels, fontsize=10)
         halves = (-0.5, 0.5) if limit < 4 else ()
-        tenths = (-0.4, -0.2, 0.2, 0.4) if limit < 0.9 else ()
-        ticks = [t for t in sorted((-10, -1, 0, 1, 10, *halves, *tenths)) if abs(t) < limit]
+        if limit < 1:
+            halves = (-0.6, -0.3, 0.3, 0.6)
+        ticks = [t for t in sorted((-10, -1, 0, 1, 10, *halves)) if abs(t) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
         axis.set_ylim(len(found) - 0.5, -0.5)

@@ -36,8 +36,8 @@ def runs(archive: Archive, study: str) -> pd.DataFrame:
 def gains(archive: Archive) -> dict[str, pd.Series]:
     """Test error with images at their worst minus that of the control, by seed, in points.
 
-    By label: the point's, a line break, and the control's. Where nothing is recorded, a series is
-    empty.
+    By what is left and ε, a line break, and the further epochs of the control. Where nothing is
+    recorded, a series is empty.
     """
     found = {}
     for study in STUDIES:
@@ -45,6 +45,7 @@ def gains(archive: Archive) -> dict[str, pd.Series]:
         pairs = [(p, p.removesuffix("-worst")) for p in labels if p.endswith("-worst")]
         for point, control in [*pairs, SAME_WORK] if SAME_WORK[0] in labels else pairs:
             errors, others = (tables.at(rows, p, "test_error_percent") for p in (point, control))
-            label = f"{labels[point]}\nbeside {labels[control]}"
-            found[label] = (errors - others).dropna()
+            what, _, further = labels[control].rpartition(", ")
+            how_far = labels[point].rpartition(", ")[2]
+            found[f"{what}, {how_far}\nbeside {further}"] = (errors - others).dropna()
     return found
