@@ -64,6 +64,10 @@ def any_settings(draw: st.DrawFn) -> Settings:
     changes |= {
         name: False for name in {"gate_inputs", "gate_features"} - {MODELS[model].gate_option}
     }
+    if not MODELS[model].sections:
+        changes["sections"] = 0
+    if not MODELS[model].has_sections:
+        changes["gates"] = "layers"
     chosen = draw(st.sets(st.sampled_from(sorted(changes))))
     if "hyper_prior" in chosen:
         chosen.add("log_gamma")

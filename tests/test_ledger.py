@@ -18,7 +18,7 @@ from pruning_core.cli import main
 from pruning_core.studies import feature_selection
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import SOURCES, load_claims
-from pruning_core.studies.conditions import Condition, told
+from pruning_core.studies.conditions import ALONE, Condition, told
 from pruning_core.studies.declaration import StudyError, load_study
 from pruning_core.studies.fronts import front, lead
 from pruning_core.studies.ledger import (
@@ -323,11 +323,13 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
 
     def seeds(study: str, point: str, metric: str) -> pd.Series:
         rows = pd.read_csv(ROOT / "results" / f"{study}.csv").rename(columns={"penalty": "point"})
-        if study != "feature-selection":
+        if study not in ALONE:
             declared = load_study(study, ROOT / "studies").runs
             keys = [run.key for run in declared if run.point == point]
             rows = rows.loc[rows["run"].isin(keys)].assign(point=point)
         rows = rows.loc[rows["point"] == point].set_index("seed")
+        if study in ALONE:
+            return rows[metric]
         columns: dict[str, Callable[[], pd.Series]] = {
             "weights_percent": lambda: 100 * rows["weights_kept"] / rows["weights_total"],
             "macs_percent": lambda: 100 * rows["macs"] / rows["macs_dense"],

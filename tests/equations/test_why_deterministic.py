@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
+from pruning_core.theory import mixture
 from pruning_core.theory.enumeration import differences, expectation, masks
 
 Array = NDArray[np.float64]
@@ -95,6 +96,50 @@ def test_thm_deterministic_local(seed: int) -> None:
     signs = itertools.product([-1, 1], repeat=5)
     mean = np.mean([J(losses, theta + np.array(s) * shift) for s in signs])
     assert mean == pytest.approx(J(losses, theta))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cor_deterministic_mixture(seed: int) -> None:
+    """A random loss on [0, 1]³, a polynomial: J_f from its definition, and from its corners."""
+    rng, fraction = np.random.default_rng(seed), 0.25
+    coefficients = rng.normal(0, 4, (4, 4, 4))  # of ξ₁^a ξ₂^b ξ₃^c
+
+    def mixed(theta: Array) -> float:
+        """E_mix[L] by the moments of one gate, and the price."""
+        powers = np.arange(4)
+        moments = [
+            fraction / (powers + 1) + (1 - fraction) * np.where(powers == 0, 1.0, t) for t in theta
+        ]
+        value = float(np.einsum("abc,a,b,c->", coefficients, *moments))
+        return value + (1 - fraction) * PRICE * float(theta.sum())
+
+    corners = np.array([mixed(np.array(mask)) for mask in itertools.product([0.0, 1.0], repeat=3)])
+    for _ in range(5):
+        theta = rng.random(3)
+        mean = np.prod(
+            [
+                np.where(np.array(m) == 1, theta, 1 - theta)
+                for m in itertools.product([0, 1], repeat=3)
+            ],
+            axis=1,
+        )
+        assert mixed(theta) == pytest.approx(float(mean @ corners))
+        assert mixed(theta) >= corners.min() - 1e-9
+    end = minimize(mixed, rng.random(3), bounds=[(0, 1)] * 3).x
+    np.testing.assert_allclose(end, end.round(), atol=1e-5)
+    # The corners' totals are losses of networks with half-open gates, not those of J.
+    plain = np.array(
+        [
+            float(np.einsum("abc,a,b,c->", coefficients, *np.array(m)[:, None] ** np.arange(4)))
+            for m in itertools.product([0.0, 1.0], repeat=3)
+        ]
+    )
+    grid = mixture.places(3, 4).numpy()
+    values = np.einsum("abc,na,nb,nc->n", coefficients, *(grid.T[..., None] ** np.arange(4)))
+    table = mixture.mixed_table(torch.from_numpy(values).reshape(6, 6, 6), fraction).numpy()
+    prices = np.array([sum(mask) for mask in itertools.product([0, 1], repeat=3)])
+    np.testing.assert_allclose(table + (1 - fraction) * PRICE * prices, corners)
+    assert np.abs(table - plain).max() > 0.1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -20,7 +20,7 @@ from pruning_core.experiments.provenance import device_name, versions
 from pruning_core.experiments.run import CHECKPOINT_FORMAT, Phase, Run, TrainingError, plain
 from pruning_core.experiments.settings import OF_SURVIVORS, Settings, is_gated
 from pruning_core.export import export, settled_like
-from pruning_core.metrics import architecture, count_macs, count_nonzero_weights, error_percent
+from pruning_core.metrics import count_macs, count_nonzero_weights, error_percent
 from pruning_core.models import MODELS
 
 
@@ -136,8 +136,8 @@ class Trainer(Run):
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
-        known = MODELS[self.settings.model]
-        units, classes = known.dense(self.settings.hidden), self.dataset.num_classes
+        known, settings = MODELS[self.settings.model], self.settings
+        units, classes = known.dense(settings.hidden, settings.sections), self.dataset.num_classes
         pruned = export(self.model)
         last = self.trajectory[-1]
         return {
@@ -149,7 +149,7 @@ class Trainer(Run):
             "seed": self.settings.seed,
             "epochs": self.epoch,
             "num_classes": classes,
-            "architecture": architecture(pruned),
+            "architecture": self._architecture(),
             "architecture_dense": list(units),
             "weights_kept": count_nonzero_weights(pruned),
             "weights_total": known.count_weights(units, classes),
@@ -226,6 +226,10 @@ class Trainer(Run):
         for tensor in (*trained, *filter(torch.is_tensor, averages)):
             tensor.copy_(F.hardshrink(tensor, torch.finfo(tensor.dtype).tiny))
 
+    def _architecture(self) -> list[int]:
+        known = MODELS[self.settings.model]
+        return known.read(self.model, self.settings.sections or known.sections)
+
     def _learning_rate(self) -> float:
         first, epochs = 0, self.settings.epochs
         if self.epoch >= epochs:
@@ -240,7 +244,7 @@ class Trainer(Run):
             "epoch": self.epoch + 1,
             "loss": loss,
             **noted,
-            "architecture": architecture(self.model),
+            "architecture": self._architecture(),
             "weights_kept": count_nonzero_weights(self.model),
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.expected_size import CURRENCIES
 from pruning_core.experiments.kinds import Choice, Kind, Number, Several, Switch, Whole
 from pruning_core.experiments.operating_points import (
     BY_METHOD,
@@ -15,14 +16,15 @@ from pruning_core.experiments.operating_points import (
 )
 from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.models import INITIALISATIONS, MODELS
+from pruning_core.residual import GATES, MOST_SECTIONS
 
 METHOD_NAMES = (
     *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
-    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd"),
+    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd", "vib"),
 )
 """Of the training methods; their classes are in :mod:`pruning_core.experiments.methods`."""
 
-_GATED = ("bernoulli", "group-lasso", "l0")
+_GATED = ("bernoulli", "group-lasso", "l0", "vib")
 _HALO = ("halo", "sws")
 _ONE_STRENGTH = ("l1", "ridge", "bridge", "sparse-vd")
 _CUT = ("magnitude", "iterative-magnitude", "random")
@@ -63,7 +65,15 @@ class Settings:
         (28.0,),
         Several(_PRICE, 1),
         "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
-        "each gate in order",
+        "each gate in order; of a model whose sections may leave, one, or one of units and one of "
+        "sections",
+        ("bernoulli",),
+    )
+    price: str = _setting(
+        "units",
+        Choice(CURRENCIES),
+        "what log γ is paid for: each unit, or each weight or multiply-accumulate that is left, of "
+        "which a unit costs what it would save",
         ("bernoulli",),
     )
     gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
@@ -75,6 +85,17 @@ class Settings:
         Several(Whole(1, 2**16)),
         "sizes at the start, of lenet-300-100's hidden layers, or of lenet-5's two layers of "
         "filters and its hidden layer; if left out, those that the model is named after",
+    )
+    sections: int = _setting(
+        0,
+        Whole(0, MOST_SECTIONS),
+        "sections at the start, of residual-perceptron and residual-cnn; 0 for 10",
+    )
+    gates: str = _setting(
+        "layers",
+        Choice(GATES),
+        "of a model whose sections may leave: on its sections, its units, or both",
+        ("bernoulli",),
     )
     initialisation: str = _setting("default", Choice(INITIALISATIONS), "of the weights")
     initial_scale: float = _setting(1.0, _POSITIVE, "factor on the weights at the start")
@@ -111,8 +132,8 @@ class Settings:
     compact: bool = _setting(
         True,
         Switch(),
-        "remove dead units while training; or else leave them masked to the end of the Bernoulli "
-        "phase (for comparison: slower, nothing else)",
+        "remove dead units while training; or else leave them in to the end of the Bernoulli "
+        "phase, and note which of them open again (slower)",
         ("bernoulli",),
     )
     xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)
@@ -128,7 +149,7 @@ class Settings:
         0,
         Whole(0),
         "the last epochs, which train what a cut has left",
-        ("group-lasso", *_CUT, "l0"),
+        ("group-lasso", *_CUT, "l0", "vib"),
     )
     layerwise: bool = _setting(
         False,
@@ -143,7 +164,7 @@ class Settings:
         1e-5,
         Number(0),
         "coefficient of the methods that have only one, in nats per example",
-        (*_ONE_STRENGTH, "group-lasso", "l0"),
+        (*_ONE_STRENGTH, "group-lasso", "l0", "vib"),
     )
     survivor_epochs: int = _setting(
         0,
@@ -198,11 +219,26 @@ class Settings:
                 f"gate_inputs needs a fully connected model, not {self.model}; convolutions read "
                 "every pixel (gate_features gates the flattened features of lenet-5)"
             )
+        if self.sections and not architecture.sections:
+            counted = [name for name, known in MODELS.items() if known.sections]
+            raise ValueError(f"sections is for {' and '.join(counted)}, not {self.model}")
+        if self.gates != "layers" and not architecture.has_sections:
+            raise ValueError(f"gates is for models whose sections may leave, not {self.model}")
         if self.gate_features and architecture.gate_option != "gate_features":
             raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
         if "hyper_prior" in read:
             for price in self.log_gamma:
                 HYPER_PRIORS[self.hyper_prior](price)
+        if "price" in read and self.price != "units":
+            if len(self.log_gamma) > 1:
+                raise ValueError(
+                    f"log_gamma is {self.log_gamma}; with the price of {self.price} one number was "
+                    "expected, nats for each"
+                )
+            if self.hyper_prior != "flattening":
+                raise ValueError(
+                    f"hyper_prior is {self.hyper_prior}; only flattening can price {self.price}"
+                )
 
     @property
     def total_epochs(self) -> int:
@@ -227,7 +263,11 @@ class Settings:
         options: dict[str, Any] = {"gated": gated}
         if self.hidden:
             options |= architecture.options(self.hidden)
-        if gated:
+        if self.sections:
+            options["sections"] = self.sections
+        if gated and architecture.has_sections:
+            options["gates"] = self.gates
+        if gated and architecture.gate_option is not None:
             options[architecture.gate_option] = getattr(self, architecture.gate_option)
         return options
 

@@ -9,8 +9,12 @@ import numpy as np
 
 from pruning_core.studies.archive import Archive
 
-FEATURES = "feature-selection"
-"""A study without networks, whose points are penalties."""
+ALONE = {"feature-selection": "feature_selection", "small-networks": "small_networks"}
+"""Studies that have no declaration, but a module and a table of their own; the points of these are
+called what readers call them.
+
+:meta hide-value:
+"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Words(NamedTuple):
 
 METRICS = {
     "test_error_percent": Words("test error", "%", 3),
+    "train_error_percent": Words("training error", "%", 3),
     "weights_percent": Words("weights left", "%", 2),
     "weights_kept": Words("weights left", "", 0),
     "zeros_percent": Words("zeros", "%", 2),
@@ -97,6 +102,9 @@ METRICS = {
     "departure_percent": Words("mean departure in the training", "%", 1),
     "undecided_percent": Words("units undecided", "%", 2),
     "sampling_gap": Words("change of the error when gates are drawn", "points", 3),
+    "returned_10_percent": Words("units that open again within ten epochs", "%", 2),
+    "returned_percent": Words("units that open again at some time", "%", 2),
+    "open_again_percent": Words("units that are open in the end", "%", 2),
     "relative_error": Words("relative error", "", 3),
     "selected_irrelevant": Words("features selected in vain", "", 1),
 }
@@ -144,8 +152,8 @@ def told(finding: Finding, archive: Archive) -> dict[str, Any]:
 
 def command(study: str) -> str:
     """What runs whatever is missing of a study."""
-    if study == FEATURES:
-        return "python -m pruning_core.studies.feature_selection"
+    if study in ALONE:
+        return f"python -m pruning_core.studies.{ALONE[study]}"
     return f"pruning-core study run {study}"
 
 
@@ -176,7 +184,7 @@ def _subject(condition: Condition, archive: Archive) -> str:
 
 
 def _label(study: str, point: str, archive: Archive) -> str:
-    return point if study == FEATURES else archive.study(study).labels[point]
+    return point if study in ALONE else archive.study(study).labels[point]
 
 
 def _limit(condition: Condition) -> str:

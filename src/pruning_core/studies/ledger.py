@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.studies import feature_selection, fronts, published
+from pruning_core.studies import feature_selection, fronts, published, small_networks
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import FRONTS, SOURCES, Claim, all_claims
-from pruning_core.studies.conditions import FEATURES, Condition, Finding, told
+from pruning_core.studies.conditions import ALONE, Condition, Finding, told
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import estimated
 
 VERDICTS = ("holds", "fails", "open")
+
+_TABLES = {
+    "feature-selection": (feature_selection.load, feature_selection.FILE, []),
+    "small-networks": (small_networks.load, small_networks.FILE, small_networks.POINTS),
+}
+"""Of each study that stands alone: who reads it, its file, and its points; none: those there."""
 
 _ABSTRACT = {"paper": str, "method": str, "sentences": list, "not_tested": list}
 _SENTENCE = {"says": str, "claims": list, "derived": str, "note": str}
@@ -157,10 +163,10 @@ def _values(study: str, point: str, metric: str, archive: Archive) -> pd.Series:
 
 def _rows(study: str, point: str, archive: Archive) -> pd.DataFrame:
     """The recorded runs of a point, with shares in percent."""
-    if study == FEATURES:
-        rows = archive.read(feature_selection.load, archive / feature_selection.FILE)
-        rows = rows.rename(columns={"penalty": "point"})
-        known = list(rows["point"].unique()) or [point]
+    if study in ALONE:
+        load, file, points = _TABLES[study]
+        rows = archive.read(load, archive / file).rename(columns={"penalty": "point"})
+        known = points or list(rows["point"].unique()) or [point]
     else:
         rows, known = archive.rows(study), archive.study(study).points
     if point not in known:

@@ -46,7 +46,7 @@ _POINT += ["error", "low", "high", "best", "weights_percent"]
 
 _RIVAL = ["name", "ours", "kind", "weights_percent", "macs", "error_percent", "digits", "n"]
 
-_REMOVING_UNITS = ("group-lasso", "l0")
+_REMOVING_UNITS = ("group-lasso", "l0", "vib")
 
 
 def operating_points(archive: Archive) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.record_files import (
     COUNTED,
     CURVE,
+    FOLLOWED,
     MEASURED,
     NOTED,
     VERSIONS,
@@ -60,6 +61,10 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
         added["sampling_gap"] = (
             rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
         ).abs()
+    if "declared_dead" in rows:
+        added |= {
+            f"{name}_percent": 100 * rows[name] / rows["declared_dead"] for name in FOLLOWED[1:]
+        }
     return rows.assign(**added)
 
 
@@ -160,9 +165,12 @@ def row(
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
-        "training_macs_percent": training_macs_percent(summary["architecture_dense"], after),
+        "training_macs_percent": training_macs_percent(
+            summary["architecture_dense"], after, settings["model"]
+        ),
         **{name: summary[name] for name in COUNTED},
         **{name: summary.get(name) for name in MEASURED},
+        **{name: summary[name] for name in FOLLOWED if name in summary},
         **{name: curve.get(name.removeprefix("error_at_")) for name in CURVE},
         "device": summary["device"],
         "threads": summary.get("threads", 1),  # studies have always run on one
@@ -187,25 +195,38 @@ def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_macs_percent(start: Sequence[int], after: Sequence[Sequence[int]]) -> float:
+def training_macs_percent(
+    start: Sequence[int], after: Sequence[Sequence[int]], model: str | None = None
+) -> float:
     """Multiply-accumulates of a training, in percent of one that stays as it began; four digits.
 
     Args:
         start: units before the first epoch.
         after: units after each epoch; an epoch costs what stands at its beginning.
+        model: whose units they are, as :func:`multiply_accumulates` has it.
     """
-    costs = [multiply_accumulates(units) for units in (start, *after[:-1])]
+    costs = [multiply_accumulates(units, model) for units in (start, *after[:-1])]
     return round(100 * sum(costs) / (len(costs) * costs[0]), 4)
 
 
-def multiply_accumulates(architecture: Sequence[int]) -> int:
-    """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four).
+def multiply_accumulates(architecture: Sequence[int], model: str | None = None) -> int:
+    """Of a forward pass through what is left of a model.
 
     One for each weight and one for each bias, at each place: what
     :func:`pruning_core.metrics.count_macs` counts in the network itself.
+
+    Args:
+        architecture: its units.
+        model: a name in :data:`pruning_core.models.MODELS`; by default LeNet-300-100 for three
+            sizes, and LeNet-5 for four.
     """
-    (model,) = (known for known in MODELS.values() if len(known.units) == len(architecture))
-    return model.count_macs(architecture)
+    if model is None:
+        (model,) = (
+            name
+            for name, known in MODELS.items()
+            if not known.has_sections and len(known.units) == len(architecture)
+        )
+    return MODELS[model].count_macs(architecture)
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ from pruning_core.experiments.methods.penalised import (
 )
 from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
 from pruning_core.experiments.methods.survivors import Survivors
+from pruning_core.experiments.methods.vib import VariationalBottleneck
 
 METHODS: dict[str, type[Method]] = {
     "bernoulli": Bernoulli,
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "snip": Snip,
     "l0": L0,
     "sparse-vd": SparseVariationalDropout,
+    "vib": VariationalBottleneck,
 }
 """Methods by name."""
 
