@@ -50,6 +50,8 @@ class Survivors(Method):
 def worst_inputs(model: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Tensor:
     """Each image, changed by the δ of Euclidean length ε that raises its loss most, to first order.
 
+    This is adversarial training of Goodfellow, Shlens & Szegedy (arXiv 1412.6572) in another norm.
+
     With ℓ(x) = −log p(y | x, W) and g = ∇ℓ(x), ℓ(x + δ) = ℓ(x) + g·δ + O(‖δ‖²). By Cauchy and
     Schwarz, g·δ ≤ ε ‖g‖ for every δ with ‖δ‖ ≤ ε, with equality at δ = ε g/‖g‖ alone: so the
     maximum over the ball is ℓ(x) + ε ‖∇ℓ(x)‖ + O(ε²), and one gradient finds where it is. To first
