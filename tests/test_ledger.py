@@ -149,6 +149,33 @@ def test_seeds_may_spread_by_a_share_of_their_mean(recorded: Recorded) -> None:
     assert found.low < found.estimate < found.high
 
 
+def test_a_mean_may_be_a_multiple_of_another(recorded: Recorded) -> None:
+    found = find(
+        condition(points=("a", "b"), statistic="ratio", at_most=2), Archive(recorded(ERRORS))
+    )
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() / ERRORS["b"].mean())
+    assert found.low < found.estimate < found.high
+
+
+def test_a_mean_may_be_beyond_the_interval_of_another(recorded: Recorded) -> None:
+    found = find(
+        condition(points=("a", "b"), statistic="beyond", at_most=0), Archive(recorded(ERRORS))
+    )
+    limit = stats.ttest_1samp(ERRORS["b"], 0).confidence_interval().high
+    own = stats.ttest_1samp(ERRORS["a"], 0).confidence_interval()
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() - limit)
+    assert (found.low, found.high) == pytest.approx((own.low - limit, own.high - limit))
+
+
+def test_seeds_are_alike_that_end_within_one_of_the_common_number(recorded: Recorded) -> None:
+    root = recorded({"a": np.array([4, 5, 5, 6, 7.0]), "b": np.array([5, 5, 6, 6, 9.0])})
+    both = condition(points=("a", "b"), statistic="alike", at_least=4, seeds=5)
+    # The lower of the two in the middle of all ten is 5; 7 and 9 are more than 1 away.
+    assert (find(both, Archive(root)).estimate, find(both, Archive(root)).met) == (4.0, True)
+    one = condition(points=("a",), statistic="alike", at_least=5, seeds=5)
+    assert find(one, Archive(root)).met is False
+
+
 def test_the_worst_seed_may_count(recorded: Recorded) -> None:
     found = find(condition(statistic="largest", at_most=1.59), Archive(recorded(ERRORS)))
     assert found.estimate == ERRORS["a"].max()
@@ -238,7 +265,7 @@ def test_too_few_seeds_decide_nothing(
         ("unknown keys", ("metric", "metrics")),
         ("statistic is 'median'", ("metric =", 'statistic = "median", metric =')),
         ("needs at_most or at_least", (", at_most = 9", "")),
-        ("several points go with", ('["a"]', '["a", "b"]')),
+        ("2 points, but the statistic 'mean' is of 1", ('["a"]', '["a", "b"]')),
         ("points is []; a list of names", ('["a"]', "[]")),
         ("'points'", ('points = ["a"], ', "")),
         ("'conditions'", ("conditions", "condition")),

@@ -175,9 +175,10 @@ def _layer(first: nn.Module, second: nn.Module, weight: Tensor, bias: Tensor | N
             padding_mode=like.padding_mode,
             **options,
         )
-    layer.weight = nn.Parameter(weight.contiguous(), second.get_parameter("weight").requires_grad)
+    learns = second.get_parameter("weight").requires_grad
+    layer.weight = nn.Parameter(weight.contiguous(), learns)
     if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().clone())
+        layer.bias = nn.Parameter(bias.detach().clone(), learns)
     return layer
 
 

@@ -166,6 +166,7 @@ class Architecture:
         has_sections: whether parts of it may leave as a whole.
         sections: how many of one kind it has, if that may be chosen; else 0.
         read: the units that a network of this kind has, which had so many sections.
+        inside: of such units, those inside of the sections.
     """
 
     build: Callable[..., nn.Sequential]
@@ -179,6 +180,7 @@ class Architecture:
     has_sections: bool = False
     sections: int = 0
     read: Callable[[nn.Module, int], list[int]] = lambda model, _: architecture(model)
+    inside: Callable[[Sequence[int]], Sequence[int]] = lambda units: ()
 
     def dense(self, hidden: Sequence[int] = (), sections: int = 0) -> tuple[int, ...]:
         """Units before pruning; with the sizes the model is named after by default."""
@@ -190,6 +192,10 @@ class Architecture:
         if not self.sections:
             return [*names, last]
         return [*names, *(f"{last} {n}" for n in range(1, len(units) - len(names) + 1))]
+
+    def depth(self, units: Sequence[int]) -> int:
+        """How many sections are there."""
+        return sum(size > 0 for size in self.inside(units))
 
     def count_weights(self, units: Sequence[int], num_classes: int = 10) -> int:
         """Weights between so many units, as :func:`pruning_core.metrics.count_weights` has them."""
@@ -290,6 +296,7 @@ MODELS: dict[str, Architecture] = {
         has_sections=True,
         sections=10,
         read=_read_residual,
+        inside=lambda units: units[2:],
     ),
     "residual-cnn": Architecture(
         build=residual_cnn,
@@ -303,6 +310,7 @@ MODELS: dict[str, Architecture] = {
         has_sections=True,
         sections=10,
         read=_read_residual,
+        inside=lambda units: units[1:],
     ),
     "lenet-5-skip": Architecture(
         build=lenet_5_skip,
@@ -315,6 +323,7 @@ MODELS: dict[str, Architecture] = {
         layers=_with_paths,
         has_sections=True,
         read=_read_with_paths,
+        inside=lambda units: (units[1], units[3]),
     ),
 }
 """Models by the name the command line gives them."""

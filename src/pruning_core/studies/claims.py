@@ -26,8 +26,11 @@ SOURCES = {
 FRONTS = ("front", "lead")
 """Statistics that set a point beside published results and our own baselines."""
 
-_SPREADS = ("spread", "range")
+_SPREADS = ("spread", "range", "ratio", "beyond")
 """Statistics that one seed does not have."""
+
+_POINTS = {"range": (2, 99), "ratio": (2, 2), "beyond": (2, 2), "alike": (1, 99)}
+"""How few and how many points go with a statistic; one with the others."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,12 @@ def _condition(name: str, declared: object) -> Condition:
     known = (*STATISTICS, *FRONTS, "line")
     if condition.statistic not in known:
         raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(known)}")
-    if (len(points) > 1) != (condition.statistic == "range"):
-        raise ValueError(f"{name}: several points go with the statistic 'range', and only there")
+    few, many = _POINTS.get(condition.statistic, (1, 1))
+    if not few <= len(points) <= many:
+        asked = few if few == many else f"{few} or more"
+        raise ValueError(
+            f"{name}: {len(points)} points, but the statistic {condition.statistic!r} is of {asked}"
+        )
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
     if minus is None and condition.statistic == "line":

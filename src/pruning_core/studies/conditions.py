@@ -29,11 +29,14 @@ class Condition:
             :func:`pruning_core.studies.records.measures`.
         statistic: "mean" over the seeds; "largest" of the seeds; "spread", the standard deviation
             over the seeds divided by the mean; "range", the largest mean of the points minus the
-            smallest, divided by their mean; "front", the mean size divided by that of the smallest
+            smallest, divided by their mean; "ratio", the mean of the first point divided by that of
+            the second; "beyond", the mean of the first minus the upper end of the 95 % interval of
+            the second's mean; "alike", how many seeds end within 1 of the median of all runs, at
+            that point where they are fewest; "front", the mean size divided by that of the smallest
             structured result that is as accurate; "lead", the mean error minus that of the most
             accurate structured result with at most as many weights; or "line", the mean error
-            minus that of the line through other points, at the same size. The first two of these
-            three look at confirmed published results and at our own baselines.
+            minus that of the line through other points, at the same size. "front" and "lead" look
+            at confirmed published results and at our own baselines.
         minus: a study, a point and a metric, whose value at the same seed is subtracted. For
             "line" the beginning of the names of several points, and the metric of the size.
         beside: a study and two points of it; what the first has more than the second of the metric,
@@ -104,6 +107,8 @@ METRICS = {
     "training_macs_percent": Words("multiply-accumulates of training", "%", 1),
     "departure_percent": Words("mean departure in the training", "%", 1),
     "undecided_percent": Words("units undecided", "%", 2),
+    "sections_left": Words("number of sections", "", 1),
+    "seconds": Words("training time", "s", 0),
     "sampling_gap": Words("change of the error when gates are drawn", "points", 3),
     "returned_10_percent": Words("units that open again within ten epochs", "%", 2),
     "returned_percent": Words("units that open again at some time", "%", 2),
@@ -183,6 +188,9 @@ def _subject(condition: Condition, archive: Archive) -> str:
         "largest": f"largest {name} of any seed, {points}",
         "spread": f"spread of the {name} over the seeds, {points}",
         "range": f"range of the {name}: {points}",
+        "ratio": f"{name}, {' beside '.join(points.split(' / '))}",
+        "beyond": f"{name}, {' above the interval of '.join(points.split(' / '))}",
+        "alike": f"seeds whose {name} is within 1 of the common one, the fewest of: {points}",
         "front": f"{name} beside the smallest result as accurate, {points}",
         "lead": f"{name} minus that of the best result no larger, {points}",
         "line": f"{name}, {points}",
@@ -246,9 +254,11 @@ def _shown(condition: Condition) -> tuple[float, str, int]:
     _, unit, digits = worded(condition.metric)
     if condition.statistic in ("spread", "range"):
         return 100.0, "%", 1
-    if condition.statistic == "front":
+    if condition.statistic in ("front", "ratio"):
         return 1.0, "×", 2
-    if condition.minus is not None or condition.statistic == "lead":
+    if condition.statistic == "alike":
+        return 1.0, "seeds", 0
+    if condition.minus is not None or condition.statistic in ("lead", "beyond"):
         return 1.0, "points" if unit == "%" else unit, digits
     return 1.0, unit, digits
 

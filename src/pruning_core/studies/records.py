@@ -44,6 +44,7 @@ def table(study: Study, results: Path) -> pd.DataFrame:
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
     """A study's table with shares in percent beside the counts.
 
+    ``sections_left`` are those of models whose sections may leave.
     ``departure_percent`` is the mean moment at which multiply-accumulates left, in percent of the
     training (equation eq-cost-departure, solved for it).
     """
@@ -56,6 +57,12 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
         "macs_percent": macs_percent,
         "departure_percent": 100 - 100 * saved / np.where(gone > 0, gone, np.nan),
     }
+    deep = [MODELS[model].has_sections for model in rows["model"]]
+    if any(deep):
+        added["sections_left"] = [
+            MODELS[model].depth(list(map(int, units.split("-")))) if is_deep else np.nan
+            for model, units, is_deep in zip(rows["model"], rows["architecture"], deep, strict=True)
+        ]
     if "undecided" in rows:
         added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
         added["sampling_gap"] = (
