@@ -71,6 +71,10 @@ def any_settings(draw: st.DrawFn) -> Settings:
     chosen = draw(st.sets(st.sampled_from(sorted(changes))))
     if "hyper_prior" in chosen:
         chosen.add("log_gamma")
+    if chosen & {"input_noise", "worst_case"} and not changes["survivor_epochs"]:
+        chosen -= {"input_noise", "worst_case"}
+    elif chosen & {"input_noise", "worst_case"}:
+        chosen.add("survivor_epochs")
     read = {n: changes[n] for n in chosen if method in READERS.get(n, METHOD_NAMES)}
     if method in READERS["ramp_epochs"]:
         longest = epochs

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from pruning_core.cli import main
 from pruning_core.studies import feature_selection
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import SOURCES, load_claims
-from pruning_core.studies.conditions import Condition
+from pruning_core.studies.conditions import ALONE, Condition, told
 from pruning_core.studies.declaration import StudyError, load_study
-from pruning_core.studies.fronts import front, lead
+from pruning_core.studies.fronts import beside, front, lead
 from pruning_core.studies.ledger import (
     VERDICTS,
     abstracts,
@@ -111,6 +112,18 @@ def test_a_difference_is_paired_by_seed(recorded: Recorded) -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     unpaired = stats.ttest_ind(ERRORS["a"], ERRORS["b"]).confidence_interval()
     assert found.low != pytest.approx(unpaired.low, abs=1e-4)
+
+
+def test_two_differences_are_compared_by_seed(recorded: Recorded) -> None:
+    root = recorded(ERRORS | {"c": ERRORS["b"] ** 2, "d": np.sqrt(ERRORS["a"])})
+    minus, beside = ("s", "b", "test_error_percent"), ("s", "c", "d")
+    found = find(condition(minus=minus, beside=beside, at_most=0), Archive(root))
+    one, other = ERRORS["a"] - ERRORS["b"], ERRORS["b"] ** 2 - np.sqrt(ERRORS["a"])
+    expected = stats.ttest_rel(one, other).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.estimate == pytest.approx((one - other).mean())
+    said = told(found, Archive(root))
+    assert "minus b, beyond the same difference of c and d, at most 0 points" in said["said"]
 
 
 def test_the_whole_interval_may_have_to_keep_the_limit(recorded: Recorded) -> None:
@@ -264,10 +277,16 @@ def test_too_few_seeds_decide_nothing(
         ("seeds is 'ten'; a number, at least 1", ("at_most = 9", 'at_most = 9, seeds = "ten"')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s"]')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s", "b", 3]')),
+        ("a study and two points of it", ("at_most = 9", 'at_most = 9, beside = ["s", "b", "c"]')),
+        (
+            "a study and two points of it",
+            ("at_most", 'minus = ["s", "b", "c"], beside = ["s"], at_most'),
+        ),
         (
             "minus does not go with",
             ("at_most", 'statistic = "front", minus = ["s", "b", "c"], at_most'),
         ),
+        ("'line' needs minus", ("metric =", 'statistic = "line", metric =')),
         ("the limit is True; a finite number", ("at_most = 9", "at_most = true")),
         ("the limit is [9]; a finite number", ("at_most = 9", "at_most = [9]")),
         ("seeds is True; a number, at least 1", ("at_most = 9", "at_most = 9, seeds = true")),
@@ -327,17 +346,60 @@ def test_a_lead_is_over_the_most_accurate_of_those_no_larger() -> None:
     assert lead(rows, rivals.iloc[[1]], "weights_percent")[2] == pytest.approx(1.7 - 1.8)
 
 
+def runs_of(size: float, error: float, spread: float = 0.0) -> pd.DataFrame:
+    """Ten runs around a size and an error."""
+    steps = np.linspace(-1, 1, 10)
+    return pd.DataFrame(
+        {"weights_percent": size * (1 + 0 * steps), "test_error_percent": error + spread * steps}
+    )
+
+
+def test_a_point_lies_beside_a_curve_at_its_own_size() -> None:
+    others = [runs_of(16.0, 1.0), runs_of(1.0, 3.0), runs_of(4.0, 2.0)]
+    for size, expected in ((2.0, 2.5), (8.0, 1.5), (4.0, 2.0), (0.5, 3.0), (20.0, 1.0)):
+        found = beside(runs_of(size, 1.75), others, "weights_percent")
+        assert found == pytest.approx((1.75 - expected,) * 3)
+    # The interval is that of the difference of two means, here of ten and of twenty seeds' weight.
+    others = [runs_of(1.0, 3.0, 0.4), runs_of(4.0, 2.0, 0.4)]
+    own = runs_of(2.0, 1.75, 0.3)
+    found = beside(own, others, "weights_percent")
+    variance = [rows["test_error_percent"].var(ddof=0) / 10 for rows in (own, *others)]
+    deviation = (variance[0] + variance[1] / 4 + variance[2] / 4) ** 0.5
+    assert found[0] == pytest.approx(-0.75)
+    assert found[2] - found[1] == pytest.approx(2 * 1.96 * deviation, rel=0.06)
+
+
+def test_a_condition_may_look_beside_the_points_of_another_study(recorded: Recorded) -> None:
+    root = recorded(ERRORS)
+    archive = Archive(root)
+    asked = condition(statistic="line", minus=("s", "b", "weights_percent"), at_most=0)
+    found = find(asked, archive)
+    # Of one point alone, the curve is its mean, whatever the size.
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() - ERRORS["b"].mean())
+    assert found.low < found.estimate < found.high
+    assert found.n == SEEDS
+    said = told(found, archive)
+    assert "minus that of the line from b to b at the same size" in said["said"]
+    assert said["number"].endswith("points ≤ 0")
+    missing = condition(statistic="line", minus=("s", "c", "weights_percent"), at_most=0)
+    with pytest.raises(StudyError, match="s has no point whose name begins with 'c'"):
+        find(missing, archive)
+    assert find(replace(asked, seeds=SEEDS + 1), archive).met is None
+
+
 @pytest.mark.slow
 def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claims) -> None:
     """Means, spreads and ranges once more, from the files alone."""
 
     def seeds(study: str, point: str, metric: str) -> pd.Series:
         rows = pd.read_csv(ROOT / "results" / f"{study}.csv").rename(columns={"penalty": "point"})
-        if study != "feature-selection":
+        if study not in ALONE:
             declared = load_study(study, ROOT / "studies").runs
             keys = [run.key for run in declared if run.point == point]
             rows = rows.loc[rows["run"].isin(keys)].assign(point=point)
         rows = rows.loc[rows["point"] == point].set_index("seed")
+        if study in ALONE:
+            return rows[metric]
         columns: dict[str, Callable[[], pd.Series]] = {
             "weights_percent": lambda: 100 * rows["weights_kept"] / rows["weights_total"],
             "macs_percent": lambda: 100 * rows["macs"] / rows["macs_dense"],
@@ -355,13 +417,17 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             if (
                 c["estimate"] is None
                 or c["metric"] == "departure_percent"
-                or c["statistic"] in ("front", "lead")
+                or c["statistic"] in ("front", "lead", "line")
             ):
                 verdicts.append(c["met"])
                 continue
             values = [seeds(c["study"], point, c["metric"]) for point in c["points"]]
             if c["minus"]:
                 values = [(v - seeds(*c["minus"])).dropna() for v in values]
+            if c["beside"]:
+                study, *pair = c["beside"]
+                first, second = (seeds(study, point, c["metric"]) for point in pair)
+                values = [(v - first + second).dropna() for v in values]
             means = [v.mean() for v in values]
             expected = means[0]
             if c["statistic"] == "spread":

@@ -1,5 +1,6 @@
 """Tests of pruning_core.experiments.loop and methods: resume to the bit, and what can go wrong."""
 
+import copy
 import json
 import math
 import os
@@ -77,6 +78,8 @@ VARIANTS = {
         epochs=2, bernoulli_epochs=1, learning_rate=0.05, strength=3e-7, theta=0.6),
     "sparse variational dropout": replace(QUICK, method="sparse-vd", epochs=3, bernoulli_epochs=1,
                                           strength=1e-5, ramp_epochs=0.5, batch_size=20),
+    "VIBNet": replace(QUICK, method="vib", epochs=4, bernoulli_epochs=1, learning_rate=0.02,
+                      strength=1e-3, fine_tune_epochs=1),
     "SNIP": replace(QUICK, method="snip", epochs=2, bernoulli_epochs=1, zeros_percent=80.0),
     "a price that rises": replace(QUICK, ramp_epochs=2.5, epochs=4, bernoulli_epochs=4),
     "a price for each gate": replace(QUICK, log_gamma=(1.0, 4.0, 8.0)),
@@ -462,9 +465,15 @@ def test_units_leave_while_it_trains_and_none_come_back(runs: Runs) -> None:
 
 def test_compaction_changes_the_run_only_from_the_first_removal_on(runs: Runs) -> None:
     """Up to there both draw the same numbers."""
-    on, off = (runs[name].trajectory for name in ("bernoulli", "nothing removed before the end"))
+    on, off = (
+        copy.deepcopy(runs[name].trajectory)
+        for name in ("bernoulli", "nothing removed before the end")
+    )
     first = next(i for i, r in enumerate(on) if r["architecture"] != [784, 300, 100])
     assert first >= 1
+    for record in off:
+        for gate in record.get("theta", {}).values():
+            del gate["declared"], gate["opened"]
     assert timeless(on[:first]) == timeless(off[:first])
 
 

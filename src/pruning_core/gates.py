@@ -92,7 +92,7 @@ class BernoulliGate(nn.Module):
         if not isinstance(estimator, Pathwise):
             name = type(estimator).__name__
             raise TypeError(
-                f"{name} is no estimator that a gate can draw with; if it compares several passes, "
+                f"{name} is no estimator that a gate can draw with; if it needs a pass of its own, "
                 f"give it to the pruner: BernoulliPruner(model, …, estimator={name}(…))"
             )
         self._estimator = estimator

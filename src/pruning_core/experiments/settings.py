@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.expected_size import CURRENCIES
 from pruning_core.experiments.kinds import Choice, Kind, Number, Several, Switch, Whole
 from pruning_core.experiments.operating_points import (
     BY_METHOD,
@@ -19,11 +20,11 @@ from pruning_core.residual import GATES, MOST_SECTIONS
 
 METHOD_NAMES = (
     *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
-    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd"),
+    *("iterative-magnitude", "random", "snip", "l0", "sparse-vd", "vib"),
 )
 """Of the training methods; their classes are in :mod:`pruning_core.experiments.methods`."""
 
-_GATED = ("bernoulli", "group-lasso", "l0")
+_GATED = ("bernoulli", "group-lasso", "l0", "vib")
 _HALO = ("halo", "sws")
 _ONE_STRENGTH = ("l1", "ridge", "bridge", "sparse-vd")
 _CUT = ("magnitude", "iterative-magnitude", "random")
@@ -66,6 +67,13 @@ class Settings:
         "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
         "each gate in order; of a model whose sections may leave, one, or one of units and one of "
         "sections",
+        ("bernoulli",),
+    )
+    price: str = _setting(
+        "units",
+        Choice(CURRENCIES),
+        "what log γ is paid for: each unit, or each weight or multiply-accumulate that is left, of "
+        "which a unit costs what it would save",
         ("bernoulli",),
     )
     gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
@@ -124,8 +132,8 @@ class Settings:
     compact: bool = _setting(
         True,
         Switch(),
-        "remove dead units while training; or else leave them masked to the end of the Bernoulli "
-        "phase (for comparison: slower, nothing else)",
+        "remove dead units while training; or else leave them in to the end of the Bernoulli "
+        "phase, and note which of them open again (slower)",
         ("bernoulli",),
     )
     xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)
@@ -141,7 +149,7 @@ class Settings:
         0,
         Whole(0),
         "the last epochs, which train what a cut has left",
-        ("group-lasso", *_CUT, "l0"),
+        ("group-lasso", *_CUT, "l0", "vib"),
     )
     layerwise: bool = _setting(
         False,
@@ -156,7 +164,24 @@ class Settings:
         1e-5,
         Number(0),
         "coefficient of the methods that have only one, in nats per example",
-        (*_ONE_STRENGTH, "group-lasso", "l0"),
+        (*_ONE_STRENGTH, "group-lasso", "l0", "vib"),
+    )
+    survivor_epochs: int = _setting(
+        0,
+        Whole(0),
+        "further epochs, after all others, which train what is left without any price, by a fresh "
+        "optimizer whose rate falls along half a cosine of its own; zeros stay zeros",
+    )
+    input_noise: float = _setting(
+        0.0,
+        Number(0),
+        "in the survivor_epochs, standard deviation of random factors around 1 on the pixels",
+    )
+    worst_case: float = _setting(
+        0.0,
+        Number(0, noun="ε"),
+        "in the survivor_epochs, the Euclidean length of the change of each image that raises its "
+        "loss most, to first order; they train on the images so changed",
     )
 
     def __post_init__(self) -> None:
@@ -178,6 +203,13 @@ class Settings:
                 len(self.hidden) in (0, len(architecture.hidden)),
                 f"{len(architecture.hidden)} sizes for {self.model}",
             ),
+            **{
+                name: (
+                    not getattr(self, name) or self.survivor_epochs > 0,
+                    "0 without survivor_epochs",
+                )
+                for name in ("input_noise", "worst_case")
+            },
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
@@ -197,6 +229,21 @@ class Settings:
         if "hyper_prior" in read:
             for price in self.log_gamma:
                 HYPER_PRIORS[self.hyper_prior](price)
+        if "price" in read and self.price != "units":
+            if len(self.log_gamma) > 1:
+                raise ValueError(
+                    f"log_gamma is {self.log_gamma}; with the price of {self.price} one number was "
+                    "expected, nats for each"
+                )
+            if self.hyper_prior != "flattening":
+                raise ValueError(
+                    f"hyper_prior is {self.hyper_prior}; only flattening can price {self.price}"
+                )
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the training set from the first to the last, the survivors' included."""
+        return self.epochs + self.survivor_epochs
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
@@ -235,6 +282,9 @@ READERS: dict[str, tuple[str, ...]] = {
     f.name: f.metadata["methods"] for f in fields(Settings) if f.metadata["methods"]
 }
 """The methods that read a setting, for the settings that not all of them read."""
+
+OF_SURVIVORS = ("survivor_epochs", "input_noise", "worst_case")
+"""Settings that decide nothing until all ``epochs`` are over; without them a run ends there."""
 
 _RETIRED = {"schedule": "cosine", "budget": None}
 """Settings that there are no more, and the value that every recorded run has."""

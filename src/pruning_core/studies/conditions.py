@@ -8,9 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pruning_core.studies.archive import Archive
+from pruning_core.studies.declaration import StudyError
 
-FEATURES = "feature-selection"
-"""A study without networks, whose points are penalties."""
+ALONE = {"feature-selection": "feature_selection", "small-networks": "small_networks"}
+"""Studies that have no declaration, but a module and a table of their own; the points of these are
+called what readers call them.
+
+:meta hide-value:
+"""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,14 @@ class Condition:
             the second; "beyond", the mean of the first minus the upper end of the 95 % interval of
             the second's mean; "alike", how many seeds end within 1 of the median of all runs, at
             that point where they are fewest; "front", the mean size divided by that of the smallest
-            structured result that is as accurate; or "lead", the mean error minus that of the most
-            accurate structured result with at most as many weights. Both look at confirmed
-            published results and at our own baselines.
-        minus: a study, a point and a metric, whose value at the same seed is subtracted.
+            structured result that is as accurate; "lead", the mean error minus that of the most
+            accurate structured result with at most as many weights; or "line", the mean error
+            minus that of the line through other points, at the same size. "front" and "lead" look
+            at confirmed published results and at our own baselines.
+        minus: a study, a point and a metric, whose value at the same seed is subtracted. For
+            "line" the beginning of the names of several points, and the metric of the size.
+        beside: a study and two points of it; what the first has more than the second of the metric,
+            at the same seed, is subtracted as well: how much do two differences differ?
         at_most: the limit from above, or None.
         at_least: the limit from below, or None.
         whole_interval: the 95 % interval has to keep the limit, not only the estimate.
@@ -44,6 +53,7 @@ class Condition:
     metric: str
     statistic: str = "mean"
     minus: tuple[str, str, str] | None = None
+    beside: tuple[str, str, str] | None = None
     at_most: float | None = None
     at_least: float | None = None
     whole_interval: bool = False
@@ -88,6 +98,7 @@ class Words(NamedTuple):
 
 METRICS = {
     "test_error_percent": Words("test error", "%", 3),
+    "train_error_percent": Words("training error", "%", 3),
     "weights_percent": Words("weights left", "%", 2),
     "weights_kept": Words("weights left", "", 0),
     "zeros_percent": Words("zeros", "%", 2),
@@ -99,6 +110,9 @@ METRICS = {
     "sections_left": Words("number of sections", "", 1),
     "seconds": Words("training time", "s", 0),
     "sampling_gap": Words("change of the error when gates are drawn", "points", 3),
+    "returned_10_percent": Words("units that open again within ten epochs", "%", 2),
+    "returned_percent": Words("units that open again at some time", "%", 2),
+    "open_again_percent": Words("units that are open in the end", "%", 2),
     "relative_error": Words("relative error", "", 3),
     "selected_irrelevant": Words("features selected in vain", "", 1),
 }
@@ -135,16 +149,34 @@ def told(finding: Finding, archive: Archive) -> dict[str, Any]:
         "n": finding.n,
         "met": met,
         "clear": finding.clear,
-        "studies": list(dict.fromkeys([condition.study, *(condition.minus or [])[:1]])),
+        "studies": list(
+            dict.fromkeys(
+                [condition.study, *(condition.minus or [])[:1], *(condition.beside or [])[:1]]
+            )
+        ),
         "command": command(condition.study),
     }
 
 
 def command(study: str) -> str:
     """What runs whatever is missing of a study."""
-    if study == FEATURES:
-        return "python -m pruning_core.studies.feature_selection"
+    if study in ALONE:
+        return f"python -m pruning_core.studies.{ALONE[study]}"
     return f"pruning-core study run {study}"
+
+
+def curve(condition: Condition, archive: Archive) -> list[str]:
+    """The points that a condition with the statistic "line" compares with.
+
+    Raises:
+        StudyError: if there are none.
+    """
+    assert condition.minus is not None
+    study, start, _ = condition.minus
+    found = [point for point in archive.study(study).points if point.startswith(start)]
+    if not found:
+        raise StudyError(f"{study} has no point whose name begins with {start!r}")
+    return found
 
 
 def _subject(condition: Condition, archive: Archive) -> str:
@@ -161,18 +193,28 @@ def _subject(condition: Condition, archive: Archive) -> str:
         "alike": f"seeds whose {name} is within 1 of the common one, the fewest of: {points}",
         "front": f"{name} beside the smallest result as accurate, {points}",
         "lead": f"{name} minus that of the best result no larger, {points}",
+        "line": f"{name}, {points}",
     }[condition.statistic]
     if condition.minus is None:
         return subject
     study, point, metric = condition.minus
+    if condition.statistic == "line":
+        others = curve(condition, archive)
+        first, last = (_label(study, others[end], archive) for end in (0, -1))
+        return f"{subject}, minus that of the line from {first} to {last} at the same size"
     other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"
-    return f"{subject}, minus {other}"
+    subject = f"{subject}, minus {other}"
+    if condition.beside is None:
+        return subject
+    study, first, second = condition.beside
+    first, second = (_label(study, point, archive) for point in (first, second))
+    return f"{subject}, beyond the same difference of {first} and {second}"
 
 
 def _label(study: str, point: str, archive: Archive) -> str:
-    return point if study == FEATURES else archive.study(study).labels[point]
+    return point if study in ALONE else archive.study(study).labels[point]
 
 
 def _limit(condition: Condition) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,36 @@ def lead(rows: pd.DataFrame, others: pd.DataFrame, size: str) -> Estimate:
         return own_error - float(np.min(errors[sizes <= own_size], initial=np.inf))
 
     return _bootstrapped(gap, rows[[size, "test_error_percent"]].to_numpy())
+
+
+def beside(rows: pd.DataFrame, curve: Sequence[pd.DataFrame], size: str) -> Estimate:
+    """Mean error, minus that which other points have at the same mean size.
+
+    Their means are joined by straight lines over the logarithm of the size; beyond the smallest
+    and the largest, their error counts.
+
+    Args:
+        rows: the runs of a point, with ``test_error_percent`` and the size.
+        curve: the runs of each of the others.
+        size: a column of all, "weights_percent" or "macs".
+
+    Returns:
+        The estimate in points, and the ends of its 95 % percentile bootstrap interval over the
+        seeds of all points.
+    """
+    pairs = [own[[size, "test_error_percent"]].to_numpy() for own in (rows, *curve)]
+
+    def gap(means: np.ndarray) -> float:
+        others = means[1:][np.argsort(means[1:, 0])]
+        there = np.interp(np.log(means[0, 0]), np.log(others[:, 0]), others[:, 1])
+        return float(means[0, 1] - there)
+
+    random = np.random.default_rng(0)
+    draws = np.stack(
+        [p[random.integers(len(p), size=(_RESAMPLES, len(p)))].mean(axis=1) for p in pairs], axis=1
+    )
+    low, high = np.quantile([gap(means) for means in draws], (0.025, 0.975))
+    return gap(np.stack([p.mean(axis=0) for p in pairs])), float(low), float(high)
 
 
 def _bootstrapped(place: Callable[[float, float], float], pairs: np.ndarray) -> Estimate:

@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.studies import feature_selection, fronts, published
+from pruning_core.studies import feature_selection, fronts, published, small_networks
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.claims import FRONTS, SOURCES, Claim, all_claims
-from pruning_core.studies.conditions import FEATURES, Condition, Finding, told
+from pruning_core.studies.conditions import ALONE, Condition, Finding, curve, told
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.intervals import estimated
 
 VERDICTS = ("holds", "fails", "open")
+
+_TABLES = {
+    "feature-selection": (feature_selection.load, feature_selection.FILE, []),
+    "small-networks": (small_networks.load, small_networks.FILE, small_networks.POINTS),
+}
+"""Of each study that stands alone: who reads it, its file, and its points; none: those there."""
 
 _ABSTRACT = {"paper": str, "method": str, "sentences": list, "not_tested": list}
 _SENTENCE = {"says": str, "claims": list, "derived": str, "note": str}
@@ -102,6 +108,8 @@ def find(condition: Condition, archive: Archive) -> Finding:
     """What the recorded runs say about a condition."""
     if condition.statistic in FRONTS:
         n, found = _beside_others(condition, archive)
+    elif condition.statistic == "line":
+        n, found = _beside_curve(condition, archive)
     else:
         n, found = _over_seeds(condition, archive)
     if found is None:
@@ -122,6 +130,10 @@ def _over_seeds(condition: Condition, archive: Archive) -> tuple[int, fronts.Est
     if condition.minus is not None:
         # The same seed is the same data order and the same starting weights.
         values = [(v - _values(*condition.minus, archive)).dropna() for v in values]
+    if condition.beside is not None:
+        study, *points = condition.beside
+        first, second = (_values(study, point, condition.metric, archive) for point in points)
+        values = [(v - (first - second)).dropna() for v in values]
     n = min(len(v) for v in values)
     if n < condition.seeds:
         return n, None
@@ -140,6 +152,17 @@ def _beside_others(condition: Condition, archive: Archive) -> tuple[int, fronts.
     return len(rows), place(rows, others, size)
 
 
+def _beside_curve(condition: Condition, archive: Archive) -> tuple[int, fronts.Estimate | None]:
+    """Number of seeds, and where their mean lies beside other points; None if one has too few."""
+    assert condition.minus is not None
+    study, _, size = condition.minus
+    (point,) = condition.points
+    rows = _rows(condition.study, point, archive)
+    others = [_rows(study, other, archive) for other in curve(condition, archive)]
+    n = min(map(len, (rows, *others)))
+    return n, fronts.beside(rows, others, size) if n >= condition.seeds else None
+
+
 def _values(study: str, point: str, metric: str, archive: Archive) -> pd.Series:
     """Of each seed, where the point has run."""
     rows = _rows(study, point, archive)
@@ -153,10 +176,10 @@ def _values(study: str, point: str, metric: str, archive: Archive) -> pd.Series:
 
 def _rows(study: str, point: str, archive: Archive) -> pd.DataFrame:
     """The recorded runs of a point, with shares in percent."""
-    if study == FEATURES:
-        rows = archive.read(feature_selection.load, archive / feature_selection.FILE)
-        rows = rows.rename(columns={"penalty": "point"})
-        known = list(rows["point"].unique()) or [point]
+    if study in ALONE:
+        load, file, points = _TABLES[study]
+        rows = archive.read(load, archive / file).rename(columns={"penalty": "point"})
+        known = points or list(rows["point"].unique()) or [point]
     else:
         rows, known = archive.rows(study), archive.study(study).points
     if point not in known:

@@ -15,6 +15,7 @@ from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.record_files import (
     COUNTED,
     CURVE,
+    FOLLOWED,
     MEASURED,
     NOTED,
     VERSIONS,
@@ -67,6 +68,10 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
         added["sampling_gap"] = (
             rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
         ).abs()
+    if "declared_dead" in rows:
+        added |= {
+            f"{name}_percent": 100 * rows[name] / rows["declared_dead"] for name in FOLLOWED[1:]
+        }
     return rows.assign(**added)
 
 
@@ -161,7 +166,8 @@ def row(
     return {
         "run": run.key,
         "point": run.point,
-        **{name: settings[name] for name in ("model", "method", "seed", "epochs")},
+        **{name: settings[name] for name in ("model", "method", "seed")},
+        "epochs": settings["epochs"] + settings.get("survivor_epochs", 0),
         "dataset": run.dataset,
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
@@ -171,6 +177,7 @@ def row(
         ),
         **{name: summary[name] for name in COUNTED},
         **{name: summary.get(name) for name in MEASURED},
+        **{name: summary[name] for name in FOLLOWED if name in summary},
         **{name: curve.get(name.removeprefix("error_at_")) for name in CURVE},
         "device": summary["device"],
         "threads": summary.get("threads", 1),  # studies have always run on one

@@ -36,6 +36,7 @@ METHODS = {
     "sparse-vd": "Sparse VD",
     "l0": "L0",
     "group-lasso": "group lasso",
+    "vib": "VIBNet",
 }
 """What readers call each method that was recorded."""
 

@@ -12,6 +12,8 @@ from pruning_core.experiments.methods.penalised import (
     Sws,
 )
 from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
+from pruning_core.experiments.methods.survivors import Survivors
+from pruning_core.experiments.methods.vib import VariationalBottleneck
 
 METHODS: dict[str, type[Method]] = {
     "bernoulli": Bernoulli,
@@ -28,7 +30,8 @@ METHODS: dict[str, type[Method]] = {
     "snip": Snip,
     "l0": L0,
     "sparse-vd": SparseVariationalDropout,
+    "vib": VariationalBottleneck,
 }
 """Methods by name."""
 
-__all__ = ["METHODS", "Dense", "Method"]
+__all__ = ["METHODS", "Dense", "Method", "Survivors"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch import Tensor
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.experiments.methods.method import Method
+from pruning_core.experiments.returns import Noted, Returns, noted_in
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
 from pruning_core.gates import any_gates, sampled_gates
-from pruning_core.hyperprior import HYPER_PRIORS
+from pruning_core.hyperprior import HYPER_PRIORS, HyperPrior
 from pruning_core.metrics import error_percent
 from pruning_core.models import MODELS
 
@@ -24,11 +25,12 @@ class Bernoulli(Method):
 
     θ moves during the first ``settings.bernoulli_epochs``, by the pruner's recipe for a run of
     known length. Over ``settings.ramp_epochs`` the price of a unit rises to log γ. Dead units leave
-    after every epoch.
+    after every epoch; or else, without ``settings.compact``, it is noted which of them open again.
     """
 
     def __init__(self) -> None:
         self.pruner: BernoulliPruner | None = None
+        self.returns: Returns | None = None
 
     def start(self, run: Run) -> None:
         if run.phase == "settled":
@@ -37,10 +39,7 @@ class Bernoulli(Method):
         settings = run.settings
         self.pruner = BernoulliPruner(
             run.model,
-            {
-                name: HYPER_PRIORS[settings.hyper_prior](price)
-                for name, price in _prices(run).items()
-            },
+            settings.log_gamma[0] if settings.price != "units" else _hyper_priors(run),
             num_examples=len(run.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,
@@ -50,8 +49,11 @@ class Bernoulli(Method):
             ramp_steps=settings.ramp_epochs * run.steps_per_epoch,
             settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
             look_every=1,
+            price=cast("Any", settings.price),
         )
         self.pruner.steps = run.step
+        if not settings.compact:
+            self.returns = Returns(self.pruner.gates, noted_in(run.trajectory))
 
     def before_epoch(self, run: Run) -> None:
         if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
@@ -67,12 +69,16 @@ class Bernoulli(Method):
     def after_step(self, run: Run) -> None:
         if self.pruner is not None:
             self.pruner.step()
+        if self.returns is not None:
+            self.returns.after_step()
 
     def after_epoch(self, run: Run) -> None:
         if self.pruner is None:
             return
-        if run.settings.compact:
+        if self.returns is None:
             self.pruner.compact_(run.optimizer)
+        else:
+            self.returns.after_epoch(self.pruner.dead_units())
         if run.epoch + 1 == run.settings.epochs == run.settings.bernoulli_epochs:
             self._settle(run)
 
@@ -80,6 +86,7 @@ class Bernoulli(Method):
         if self.pruner is None:
             return {}
         undecided = self.pruner.undecided()
+        followed: Noted = self.returns.epochs[-1] if self.returns is not None else {}
         return {
             "penalty": float(self.pruner.penalty().detach()),
             "undecided": undecided,
@@ -88,6 +95,7 @@ class Bernoulli(Method):
                     "units": gate.num_units,
                     "mean": float(gate.theta.detach().mean()),
                     "histogram": gate.theta.detach().cpu().histc(20, 0.0, 1.0).int().tolist(),
+                    **followed.get(name, {}),
                 }
                 for name, gate in self.pruner.gates.items()
             },
@@ -108,9 +116,17 @@ class Bernoulli(Method):
                 run.model, data.eval_images, data.eval_labels
             ),
         )
+        if self.returns is not None:
+            run.findings.update(self.returns.counts())
         self.pruner.settle_(run.optimizer)
         remove_gates_(run.model)
-        self.pruner, run.phase = None, "settled"
+        self.pruner, self.returns, run.phase = None, None, "settled"
+
+
+def _hyper_priors(run: Run) -> dict[str, HyperPrior]:
+    """By gate, whose prices may differ."""
+    prior = HYPER_PRIORS[run.settings.hyper_prior]
+    return {name: prior(price) for name, price in _prices(run).items()}
 
 
 def _prices(run: Run) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -103,34 +103,36 @@ class GroupLassoOnUnits(Structured):
         return {"penalty": float(self.penalty.value())} if run.phase == "pruning" else {}
 
 
-class L0(Structured):
-    """L0 with hard-concrete gates: a unit pays for every weight that would leave with it."""
+class PricedGates(Structured):
+    """Random gates that learn with the weights, at a price, and end as factors of the weights."""
+
+    kind: ClassVar[type[nn.Module]]
 
     def stand_in(self, gate: BernoulliGate, run: Run) -> nn.Module:
-        stand_in = HardConcreteGate(gate.num_units, theta=run.settings.theta)
-        return stand_in.to(run.device)
+        return self.kind(gate.num_units).to(run.device)
 
     def prepare(self, run: Run) -> None:
         modules = run.model.named_modules()
-        self.gates = {name: m for name, m in modules if isinstance(m, HardConcreteGate)}
-        self.prices = []
-        for name, gate in self.gates.items():
-            layers = [layer for layer in _neighbours(run.model, name) if layer is not None]
-            weights = sum(layer.weight.numel() for layer in layers)
-            self.prices.append(run.settings.strength * weights / len(gate.log_alpha))
+        self.gates: dict[str, Any] = {
+            name: module for name, module in modules if isinstance(module, self.kind)
+        }
+
+    def penalty(self, run: Run) -> Tensor:
+        """The price of the gates as they are, in nats per example; a scalar."""
+        raise NotImplementedError
 
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         if run.phase == "settled":
             return super().backward(run, images, labels)
         loss = F.cross_entropy(run.model(images), labels)
-        (loss + self._penalty()).backward()
+        (loss + self.penalty(run)).backward()
         return loss.detach()
 
     def record(self, run: Run) -> dict[str, Any]:
         if run.phase == "settled":
             return {}
         with torch.no_grad():
-            return {"penalty": float(self._penalty())}
+            return {"penalty": float(self.penalty(run))}
 
     def finish_(self, run: Run) -> None:
         for name, gate in self.gates.items():
@@ -139,7 +141,25 @@ class L0(Structured):
             by_input = factors.repeat_interleave(after.weight.shape[1] // len(factors))
             after.weight.mul_(by_input.view(-1, *[1] * (after.weight.dim() - 2)))
 
-    def _penalty(self) -> Tensor:
+
+class L0(PricedGates):
+    """L0 with hard-concrete gates: a unit pays for every weight that would leave with it."""
+
+    kind = HardConcreteGate
+
+    def stand_in(self, gate: BernoulliGate, run: Run) -> nn.Module:
+        stand_in = HardConcreteGate(gate.num_units, theta=run.settings.theta)
+        return stand_in.to(run.device)
+
+    def prepare(self, run: Run) -> None:
+        super().prepare(run)
+        self.prices = []
+        for name, gate in self.gates.items():
+            layers = [layer for layer in _neighbours(run.model, name) if layer is not None]
+            weights = sum(layer.weight.numel() for layer in layers)
+            self.prices.append(run.settings.strength * weights / len(gate.log_alpha))
+
+    def penalty(self, run: Run) -> Tensor:
         """The expected number of weights behind open gates, times ``strength``."""
         expected = torch.stack([gate.open_probability().sum() for gate in self.gates.values()])
         return expected @ expected.new_tensor(self.prices)
