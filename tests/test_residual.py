@@ -15,7 +15,9 @@ from pruning_core.compaction import compact_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.methods import METHODS
 from pruning_core.experiments.methods.bernoulli import Bernoulli
+from pruning_core.experiments.methods.structured import Structured
 from pruning_core.experiments.run import Run as TrainingRun
 from pruning_core.experiments.runs import train
 from pruning_core.experiments.settings import Settings, recommended
@@ -271,7 +273,7 @@ def test_settings_that_do_not_fit_the_model_are_named(
         recommended(name, **changes)
 
 
-@pytest.mark.parametrize("method", ["group-lasso", "l0"])
+@pytest.mark.parametrize("method", [m for m in METHODS if issubclass(METHODS[m], Structured)])
 def test_methods_for_chains_of_layers_refuse_them(method: str, few: Dataset) -> None:
     with pytest.raises(ValueError, match=f"{method} is for networks whose layers follow each"):
         Trainer(recommended("residual-cnn", method), few)
