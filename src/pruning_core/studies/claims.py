@@ -17,6 +17,7 @@ from pruning_core.studies.intervals import STATISTICS
 
 SOURCES = {
     "abstract": "The two abstracts",
+    "successor": "Two later abstracts",
     "target": "Targets of this project",
     "baseline": "Soundness of the baselines",
     "question": "Questions of ours",
