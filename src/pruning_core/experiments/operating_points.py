@@ -69,10 +69,10 @@ BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
 }
 """What differs from these and from the defaults, by model and method.
 
-Of the networks whose sections may leave, nothing was searched for: the price is that of a first
-trial, the epochs are as few as decide. All others were chosen on the validation split, of LeNet-300-100 where LeNet-5 has no line of its own;
+All were chosen on the validation split, of LeNet-300-100 where LeNet-5 has no line of its own;
 ``studies/search-*.toml`` says what was tried. LeNet-5's of bernoulli extend to 60 epochs what ran
-there for 40 and 50; LeNet-300-100's of halo and of l0 lie between two that ran there.
+there for 40 and 50; LeNet-300-100's of halo and of l0 lie between two that ran there. For networks
+whose sections may leave nothing was searched: the price is that of a first trial.
 """
 
 
