@@ -1,4 +1,4 @@
-"""How a point of ours lies beside the results of others: how much larger, how much worse."""
+"""How a point lies beside other results: how much larger, how much worse, and at equal size."""
 
 from __future__ import annotations
 
@@ -58,6 +58,34 @@ def lead(rows: pd.DataFrame, others: pd.DataFrame, size: str) -> Estimate:
         return own_error - float(np.min(errors[sizes <= own_size], initial=np.inf))
 
     return _bootstrapped(gap, rows[[size, "test_error_percent"]].to_numpy())
+
+
+def at_equal_size(
+    rows: pd.DataFrame, reference: pd.DataFrame, along: pd.DataFrame, size: str = "weights_kept"
+) -> float:
+    """Mean error of some runs minus that of others, as if both were equally large, in points.
+
+    What the sizes alone explain is taken away: the rise of a front between the two mean sizes.
+
+    Args:
+        rows: of a point, with ``test_error_percent`` and the size.
+        reference: of the point it is compared with.
+        along: of the points of a front, by ``point``; between its means the error is linear in
+            the logarithm of the size.
+        size: a column of all three.
+
+    Returns:
+        NaN where a mean size is not between those of the front, which then says nothing.
+    """
+    means = along.groupby("point")[[size, "test_error_percent"]].mean().sort_values(size)
+    places, errors = np.log(means[size].to_numpy()), means["test_error_percent"].to_numpy()
+
+    def beyond_the_front(runs: pd.DataFrame) -> float:
+        place = float(np.log(runs[size].mean()))
+        expected = np.interp(place, places, errors, left=np.nan, right=np.nan)
+        return float(runs["test_error_percent"].mean() - expected)
+
+    return beyond_the_front(rows) - beyond_the_front(reference)
 
 
 def _bootstrapped(place: Callable[[float, float], float], pairs: np.ndarray) -> Estimate:
