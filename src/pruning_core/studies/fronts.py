@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -77,13 +78,16 @@ def at_equal_size(
     Returns:
         NaN where a mean size is not between those of the front, which then says nothing.
     """
-    means = along.groupby("point")[[size, "test_error_percent"]].mean().sort_values(size)
-    places, errors = np.log(means[size].to_numpy()), means["test_error_percent"].to_numpy()
+
+    def mean(runs: pd.DataFrame) -> tuple[float, float]:
+        sizes, errors = (runs[name].to_numpy(float) for name in (size, "test_error_percent"))
+        return math.log(sizes.mean()), float(errors.mean())
+
+    places, errors = zip(*sorted(mean(runs) for _, runs in along.groupby("point")), strict=True)
 
     def beyond_the_front(runs: pd.DataFrame) -> float:
-        place = float(np.log(runs[size].mean()))
-        expected = np.interp(place, places, errors, left=np.nan, right=np.nan)
-        return float(runs["test_error_percent"].mean() - expected)
+        place, error = mean(runs)
+        return error - float(np.interp(place, places, errors, left=np.nan, right=np.nan))
 
     return beyond_the_front(rows) - beyond_the_front(reference)
 
