@@ -61,6 +61,8 @@ class Leaving(Callback):
     def on_train_start(self, run: Run) -> None:
         if run.settings.method != "bernoulli":
             raise ValueError(f"Leaving needs method='bernoulli', not {run.settings.method!r}")
+        if run.settings.price != "units":
+            raise ValueError(f"Leaving needs price='units', not {run.settings.price!r}")
         self._seen = {n: torch.zeros(g.num_units) for n, g in named_gates(run.model).items()}
 
     def on_step_end(self, run: Run) -> None:
