@@ -31,10 +31,8 @@ _AT_ONCE = 2000
 class Steepness(NamedTuple):
     """Of some units of a gate, one with its gate open and all others as rounded; shape (k,) each.
 
-    Attributes:
-        norm: ‖w‖ of the weights that leave with the unit.
-        gradient: ‖∂L/∂w‖ in nats over the training set.
-        worth: L with the unit closed minus L with it open, in nats.
+    ``norm`` is ‖w‖ of the weights that leave with the unit, ``gradient`` ‖∂L/∂w‖ in nats over the
+    training set, and ``worth`` L with the unit closed minus L with it open, in nats.
     """
 
     norm: Tensor
