@@ -37,7 +37,7 @@ from pruning_core.experiments.run import Run
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.export import load_model
 from pruning_core.metrics import count_weights
-from pruning_core.models import MODELS, lenet_300_100
+from pruning_core.models import lenet_300_100
 
 ROOT = Path(__file__).parents[1]
 Tasks = Mapping[str, Callable[[], object]]
@@ -113,7 +113,7 @@ def table(data: Dataset, scale: Scale, *, whole: bool = False) -> Iterator[dict[
     yield from compare("a step of LeNet-300-100", gates(data, steps), rounds, device)
     yield from compare("a step, hidden gates", estimators(data, steps), rounds, device)
     yield from compare("a step, 8 gates in all", exact_sum(data, steps), rounds, device)
-    for model in MODELS:
+    for model in ("lenet-300-100", "lenet-5"):
         number = steps if model == "lenet-300-100" else max(1, steps // 10)
         yield from compare(f"a step of {model}, SGD", halo(model, data, number), rounds, device)
     for size in (1, 256):
@@ -129,7 +129,8 @@ def table(data: Dataset, scale: Scale, *, whole: bool = False) -> Iterator[dict[
         device,
     )
     yield from widths(data, scale)
-    for pruned in (run, recommended("lenet-5")) if whole else ():
+    deep = [recommended(name, sections=20) for name in ("residual-perceptron", "residual-cnn")]
+    for pruned in (run, recommended("lenet-5"), *deep) if whole else ():
         yield from compare(
             f"whole run of {pruned.model}, {pruned.epochs} epochs", runs(data, pruned), 1, device
         )
@@ -350,6 +351,7 @@ def quicker(settings: Settings, epochs: int) -> Settings:
 def runs(data: Dataset, pruned: Settings) -> Tasks:
     """Whole runs: dense, pruning itself, and the same with dead units left in."""
     dense = recommended(pruned.model, "dense", epochs=pruned.epochs)
+    dense = replace(dense, sections=pruned.sections)
     choices = {
         "dense": dense,
         "pruned": pruned,

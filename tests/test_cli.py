@@ -585,6 +585,8 @@ def test_help_names_the_operating_points_and_what_was_asked_of_them(
     said = {key_of(command): limits for command, limits in told}
     claims = load_claims(ROOT / "studies" / "claims.toml")
     asked = [claim for claim in claims if claim.source == "target"]
+    # What was asked of networks beside one another is no operating point.
+    asked = [claim for claim in asked if claim.conditions[0].statistic == "mean"]
     assert len({(c.conditions[0].study, c.conditions[0].points) for c in asked}) == len(said)
     for claim in asked:
         condition = claim.conditions[0]

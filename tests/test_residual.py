@@ -10,14 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from pruning_core.checkpoints import ModelFileError
 from pruning_core.compaction import compact_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import Trainer
+from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.methods.bernoulli import Bernoulli
+from pruning_core.experiments.methods.structured import Structured
 from pruning_core.experiments.run import Run as TrainingRun
 from pruning_core.experiments.runs import train
 from pruning_core.experiments.settings import Settings, recommended
-from pruning_core.export import export, load_model
+from pruning_core.export import export, load_model, save_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import count_macs, count_weights, error_percent
 from pruning_core.models import MODELS, build_model
@@ -184,6 +188,49 @@ def test_a_run_goes_on_to_the_bit_after_sections_have_left(
     assert error == pytest.approx(whole["test_error_percent"])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sections": 10**5},
+        {"sections": 0},
+        {"sections": 3},
+        {"gates": "all"},
+        {"gates": 1},
+        {"gates": "units", "width": 10**9},
+    ],
+)
+def test_files_of_a_stranger_are_refused_in_one_line(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = small("residual-perceptron").eval()
+    compact_(model, {"sections.1.gate": torch.tensor([True])}, IMAGES)
+    for gate in named_gates(model).values():
+        gate.theta.data.fill_(1.0)
+    honest = {"sections": 4, "width": 12, "inner": 8}
+    save_model(export(model), tmp_path, name="residual-perceptron", **honest)
+    torch.testing.assert_close(load_model(tmp_path)(IMAGES), model(IMAGES))
+    path = tmp_path / "model.json"
+    description = json.loads(path.read_text())
+    description["options"] |= options
+    path.write_text(json.dumps(description))
+    with pytest.raises(ModelFileError) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compiled_network_loses_its_sections() -> None:
+    torch.manual_seed(0)
+    model = small("residual-perceptron")
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert isinstance(compiled, nn.Module)
+    compiled(IMAGES).sum().backward()
+    compact_(compiled, {"sections.1.gate": torch.tensor([True])}, IMAGES)
+    compiled(IMAGES).sum().backward()
+    assert "sections.1.gate" not in named_gates(model)
+    torch.testing.assert_close(compiled.eval()(IMAGES), model.eval()(IMAGES))
+
+
 def test_what_is_recorded_tells_the_depth(few: Dataset, tmp_path: Path) -> None:
     settings = quick("residual-perceptron", gates="both")
     summary = train(settings, few, tmp_path)
@@ -200,7 +247,10 @@ def test_what_is_recorded_tells_the_depth(few: Dataset, tmp_path: Path) -> None:
 
 def test_prices_are_of_units_and_of_sections(few: Dataset) -> None:
     trainer = Trainer(quick("residual-perceptron", gates="both"), few)
-    prices = {group["name"]: group["price"] for group in trainer.method.pruner.param_groups}
+    method = trainer.method
+    assert isinstance(method, Bernoulli)
+    assert method.pruner is not None
+    prices = {group["name"]: group["price"] for group in method.pruner.param_groups}
     assert {price for name, price in prices.items() if name.endswith(".gate")} == {90.0}
     assert {price for name, price in prices.items() if not name.endswith(".gate")} == {60.0}
     with pytest.raises(ValueError, match="log_gamma has 3 values; one, or two, of units and of"):
@@ -223,7 +273,7 @@ def test_settings_that_do_not_fit_the_model_are_named(
         recommended(name, **changes)
 
 
-@pytest.mark.parametrize("method", ["group-lasso", "l0"])
+@pytest.mark.parametrize("method", [m for m in METHODS if issubclass(METHODS[m], Structured)])
 def test_methods_for_chains_of_layers_refuse_them(method: str, few: Dataset) -> None:
     with pytest.raises(ValueError, match=f"{method} is for networks whose layers follow each"):
         Trainer(recommended("residual-cnn", method), few)

@@ -25,6 +25,7 @@ from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.loop import Trainer
 from pruning_core.experiments.methods import METHODS
 from pruning_core.experiments.methods.penalised import Shrinking
+from pruning_core.experiments.methods.structured import Structured
 from pruning_core.experiments.run import Run as TrainingRun
 from pruning_core.experiments.run import TrainingError
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
@@ -600,7 +601,7 @@ def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_p
         )
         for model in MODELS
         for method in METHODS
-        if not (MODELS[model].has_sections and method in ("group-lasso", "l0"))
+        if not (MODELS[model].has_sections and issubclass(METHODS[method], Structured))
     ],
 )
 def test_every_method_trains_every_model_and_writes_the_same_files(

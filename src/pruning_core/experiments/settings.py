@@ -76,15 +76,18 @@ class Settings:
         "which a unit costs what it would save",
         ("bernoulli",),
     )
-    gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
+    gate_inputs: bool = _setting(
+        False, Switch(), "gate the input pixels of lenet-300-100 or residual-perceptron", _GATED
+    )
     gate_features: bool = _setting(
         False, Switch(), "gate the 800 flattened features of lenet-5", _GATED
     )
     hidden: tuple[int, ...] = _setting(
         (),
         Several(Whole(1, 2**16)),
-        "sizes at the start, of lenet-300-100's hidden layers, or of lenet-5's two layers of "
-        "filters and its hidden layer; if left out, those that the model is named after",
+        "sizes at the start, of lenet-300-100's hidden layers, of lenet-5's two layers of filters "
+        "and its hidden layer, or of a residual network's stream and the inside of its sections; "
+        "if left out, those that the model is known by",
     )
     sections: int = _setting(
         0,
