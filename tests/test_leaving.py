@@ -173,3 +173,6 @@ def test_a_run_without_theta_is_refused(few: Dataset) -> None:
     trainer = Trainer(recommended("lenet-300-100", "l0", epochs=1), few, [Leaving()])
     with pytest.raises(ValueError, match="needs method='bernoulli', not 'l0'"):
         trainer.fit()
+    weighed = Trainer(replace(QUICK, price="weights", log_gamma=(0.1,)), few, [Leaving()])
+    with pytest.raises(ValueError, match="needs price='units', not 'weights'"):
+        weighed.fit()

@@ -31,10 +31,8 @@ _AT_ONCE = 2000
 class Steepness(NamedTuple):
     """Of some units of a gate, one with its gate open and all others as rounded; shape (k,) each.
 
-    Attributes:
-        norm: ‖w‖ of the weights that leave with the unit.
-        gradient: ‖∂L/∂w‖ in nats over the training set.
-        worth: L with the unit closed minus L with it open, in nats.
+    ``norm`` is ‖w‖ of the weights that leave with the unit, ``gradient`` ‖∂L/∂w‖ in nats over the
+    training set, and ``worth`` L with the unit closed minus L with it open, in nats.
     """
 
     norm: Tensor
@@ -61,6 +59,8 @@ class Leaving(Callback):
     def on_train_start(self, run: Run) -> None:
         if run.settings.method != "bernoulli":
             raise ValueError(f"Leaving needs method='bernoulli', not {run.settings.method!r}")
+        if run.settings.price != "units":
+            raise ValueError(f"Leaving needs price='units', not {run.settings.price!r}")
         self._seen = {n: torch.zeros(g.num_units) for n, g in named_gates(run.model).items()}
 
     def on_step_end(self, run: Run) -> None:

@@ -1,7 +1,8 @@
-"""How a point of ours lies beside the results of others: how much larger, how much worse."""
+"""How a point lies beside other results: how much larger, how much worse, and at equal size."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -88,6 +89,37 @@ def beside(rows: pd.DataFrame, curve: Sequence[pd.DataFrame], size: str) -> Esti
     )
     low, high = np.quantile([gap(means) for means in draws], (0.025, 0.975))
     return gap(np.stack([p.mean(axis=0) for p in pairs])), float(low), float(high)
+
+
+def at_equal_size(
+    rows: pd.DataFrame, reference: pd.DataFrame, along: pd.DataFrame, size: str = "weights_kept"
+) -> float:
+    """Mean error of some runs minus that of others, as if both were equally large, in points.
+
+    What the sizes alone explain is taken away: the rise of a front between the two mean sizes.
+
+    Args:
+        rows: of a point, with ``test_error_percent`` and the size.
+        reference: of the point it is compared with.
+        along: of the points of a front, by ``point``; between its means the error is linear in
+            the logarithm of the size.
+        size: a column of all three.
+
+    Returns:
+        NaN where a mean size is not between those of the front, which then says nothing.
+    """
+
+    def mean(runs: pd.DataFrame) -> tuple[float, float]:
+        sizes, errors = (runs[name].to_numpy(float) for name in (size, "test_error_percent"))
+        return math.log(sizes.mean()), float(errors.mean())
+
+    places, errors = zip(*sorted(mean(runs) for _, runs in along.groupby("point")), strict=True)
+
+    def beyond_the_front(runs: pd.DataFrame) -> float:
+        place, error = mean(runs)
+        return error - float(np.interp(place, places, errors, left=np.nan, right=np.nan))
+
+    return beyond_the_front(rows) - beyond_the_front(reference)
 
 
 def _bootstrapped(place: Callable[[float, float], float], pairs: np.ndarray) -> Estimate:
