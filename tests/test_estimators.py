@@ -17,6 +17,7 @@ from pruning_core.estimators import (
     Estimator,
     ExactSum,
     Reinforce,
+    SplitBatch,
 )
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.pathwise import IntegratedGates, Pathwise, StraightThrough
@@ -225,7 +226,7 @@ def test_integrated_gates_are_unbiased_for_a_single_gate(fraction: float) -> Non
 def test_shared_draws_estimate_the_same_gradient(
     net: SmallNet, data: tuple[Tensor, Tensor], draws: int
 ) -> None:
-    """Against draws of each example's own: both are biased, and alike."""
+    """Against draws of each example's own: both are of the mixture, see test_mixture.py."""
     own, error = mean_and_error(net, IntegratedGates(), data)
     estimator = IntegratedGates(draws=draws)
     shared = torch.stack([gradients(net, estimator, *data).double() for _ in range(2_000)])
@@ -248,6 +249,63 @@ def test_integrated_gates_are_less_biased_than_straight_through(
     straight_through = bias(net, StraightThrough(), data)
     assert bias(net, IntegratedGates(), data) < 0.6 * straight_through
     assert bias(net, IntegratedGates(1 / 16), data) < 0.25 * straight_through
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_split_batch_is_exact_for_j_in_the_weights_and_for_the_mixture_in_theta(
+    net: SmallNet, data: tuple[Tensor, Tensor], share: float
+) -> None:
+    names = ("fc1.weight", "fc2.bias", "fc3.weight")
+    estimator = SplitBatch(share, 0.5)
+    assert float(bias_in_errors(net, estimator, data, names)[8:].max()) < 4.5
+    assert float(bias_in_errors(net, IntegratedGates(0.5), data, names)[8:].max()) > 10
+    mixed, error = mean_and_error(net, IntegratedGates(0.5), data)
+    split, split_error = mean_and_error(net, estimator, data)
+    away = (mixed - split).abs() / (error.square() + split_error.square()).sqrt()
+    assert float(away.max()) < 4.5
+    assert float(bias_in_errors(net, estimator, data)[:8].max()) > 8
+
+
+def test_a_split_batch_takes_its_examples_anew_and_each_once(net: SmallNet) -> None:
+    """θ from one example, the weights from the other: never both gradients from the same one."""
+    inputs = torch.ones(2, 3)
+    seen = set()
+    for _ in range(20):
+        leaf = torch.zeros(2, requires_grad=True)
+        for gate in (net.gate1, net.gate2):
+            gate.theta.grad = None
+
+        def losses(leaf: Tensor = leaf) -> Tensor:
+            return F.cross_entropy(net(inputs), torch.tensor([0, 1]), reduction="none") + leaf
+
+        SplitBatch(0.5, 1.0).backward([net.gate1, net.gate2], losses, 2)
+        assert leaf.grad is not None
+        seen.add(tuple(leaf.grad.tolist()))  # which loss the weights' pass came from
+    assert seen == {(0.0, 1.0), (1.0, 0.0)}
+
+
+def test_a_split_batch_leaves_alone_what_does_not_learn(net: SmallNet) -> None:
+    net.gate1.theta.requires_grad_(False)
+    inputs = torch.ones(4, 3)
+    SplitBatch().backward(
+        [net.gate1, net.gate2],
+        lambda: F.cross_entropy(net(inputs), torch.tensor([0, 1, 2, 0]), reduction="none"),
+        4,
+    )
+    assert net.gate1.theta.grad is None
+    assert net.gate2.theta.grad is not None
+    net.gate1.theta.requires_grad_(True)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, math.nan])
+def test_a_share_is_a_part(share: float) -> None:
+    with pytest.raises(ValueError, match=f"share is {share}; a number in"):
+        SplitBatch(share)
+
+
+def test_a_batch_of_one_cannot_be_split() -> None:
+    with pytest.raises(ValueError, match="a batch of 1 cannot be split"):
+        SplitBatch().backward([BernoulliGate(1)], lambda: torch.zeros(1), 1)
 
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "exact"])
@@ -282,15 +340,17 @@ def test_the_returned_loss_is_a_detached_mean(
         assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
-@pytest.mark.parametrize("estimator", [Reinforce(), DisARM(), ExactSum()])
-def test_score_function_estimators_refuse_an_ordinary_backward_pass(
+@pytest.mark.parametrize("estimator", [Reinforce(), DisARM(), SplitBatch(), ExactSum()])
+def test_estimators_with_a_pass_of_their_own_refuse_an_ordinary_backward_pass(
     net: SmallNet, data: tuple[Tensor, Tensor], estimator: Estimator
 ) -> None:
     pruner = BernoulliPruner(net, 5.0, 100, estimator=estimator)
     name = type(estimator).__name__
     before = net.gate1.theta.detach().clone()
     (F.cross_entropy(net.train()(data[0]), data[1]) + pruner.penalty()).backward()
-    with pytest.raises(RuntimeError, match=f"{name} compares several passes: call pruner.backward"):
+    with pytest.raises(
+        RuntimeError, match=f"{name} has a backward pass of its own: call pruner.backward"
+    ):
         pruner.step()
     assert torch.equal(net.gate1.theta, before)
     pruner.zero_grad()

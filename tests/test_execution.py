@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from pruning_core.cli import main
-from pruning_core.experiments.data import FILES
+from pruning_core.experiments.data import FILES, load
 from pruning_core.studies import execution
 from pruning_core.studies.declaration import load_study
 from pruning_core.studies.execution import run_study, unfinished
@@ -307,3 +307,71 @@ def test_what_was_ignored_stays_ignored(root: Path, monkeypatch: pytest.MonkeyPa
         assert handlers() == usual
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+SURVIVORS = """
+title = "A trial"
+seeds = 1
+first_seed = 3
+dataset = "./few"
+
+[settings]
+model = "lenet-300-100"
+hidden = [20, 10]
+batch_size = 8
+method = "dense"
+epochs = 2
+survivor_epochs = 2
+
+[grid]
+worst_case = [0, 0.3]
+"""
+
+
+def test_runs_that_differ_after_the_schedule_share_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And end as the runs that begin at the beginning, to the bit."""
+    declare(root, SURVIVORS)
+    train, begun = execution.train, []
+
+    def trained(settings: Any, data: Any, place: Path, **options: Any) -> Any:
+        begun.append((settings.worst_case, place.name, (place / "checkpoint.pt").exists()))
+        return train(settings, data, place, **options)
+
+    monkeypatch.setattr(execution, "train", trained)
+    assert main(study(root)) == 0
+    trial = load_study("trial", root / "studies")
+    stem = f"{trial.runs[0].stem.key}-stem"
+    assert begun == [
+        (0.0, stem, False),
+        (0.0, trial.runs[0].key, True),
+        (0.0, stem, True),
+        (0.3, trial.runs[1].key, True),
+    ]
+    rows = recorded(root)
+    assert rows["epochs"].to_list() == [4, 4]
+    assert rows["seed"].to_list() == [3, 3]
+
+    data = load(root=root / "few")
+    for run in trial.runs:
+        train(run.settings, data, root / "whole" / run.key)
+        one, two = ((root / f / run.key / "model.safetensors") for f in ("whole", "runs"))
+        assert one.read_bytes() == two.read_bytes()
+
+    begun.clear()
+    assert main([*study(root), "--again", "only worst_case=0.3"]) == 2
+    assert main([*study(root), "--again", trial.points[1]]) == 0
+    assert begun == [(0.0, stem, False), (0.3, trial.runs[1].key, True)]
+
+
+def test_a_stem_that_another_process_trains_is_left_to_it(root: Path) -> None:
+    declare(root, SURVIVORS)
+    run = load_study("trial", root / "studies").runs[0]
+    (root / "runs").mkdir()
+    with FileLock(root / "runs" / f"{run.stem.key}-stem.lock"):
+        assert execution.execute(run, root / "runs") is None
+    assert not (root / "runs" / run.key).exists()
+    ended = execution.execute(run, root / "runs")
+    assert isinstance(ended, execution.Finding)
+    assert len(ended.trajectory) == 4

@@ -1,6 +1,7 @@
 """Tests of pruning_core.figures.convergence: fates have colours, regions are drawn where asked."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
@@ -51,3 +52,50 @@ def test_the_edge_of_the_region_passes_through_the_saddle() -> None:
             (_, at_0), (_, at_1) = np.asarray(edge.get_xydata())
             theta, norm = case.saddle
             assert (1 - theta) * at_0 + theta * at_1 == pytest.approx(norm)
+
+
+def test_adam_has_fates_of_its_own() -> None:
+    unit, starts = OneUnit(BOUNDS, limit=1.5), np.array([[0.1, 0.1], [0.45, 0.1], [0.9, 0.8]])
+    fates = []
+    for adam in (False, True):
+        (axis,) = figures.phase_portrait(unit, starts, steps=6000, adam=adam).axes
+        lines = [line for line in axis.lines if len(np.asarray(line.get_xydata())) > 1000]
+        assert [np.asarray(line.get_xydata())[0].tolist() for line in lines] == starts.tolist()
+        fates.append([same_color(line.get_color(), REMOVED) for line in lines])
+        for line in lines:
+            assert np.asarray(line.get_xydata())[-1, 0] in (0, 1)
+    assert fates == [[True, True, False], [True, False, False]]
+
+
+ROWS = pd.DataFrame(
+    {
+        "network": "LeNet-300-100 at 28 nats",
+        "gate": ["gate0", "gate0", "gate1", "gate2"],
+        "price": 28.0,
+        "decay": [0.0, 0.0, 4.0, 4.0],
+        "theta": 0.0,
+        "norm": [0.5, 2.0, 1.0, 1.0],
+        "gradient": [0.0, 20.0, 10.0, 40.0],
+        "worth": [0.0, 4.0, -20.0, 0.0],
+        "theta_rate": 1.0,
+    }
+)
+
+
+def test_what_is_inside_is_what_the_bounds_say() -> None:
+    found = figures.inside(ROWS, 0.25)
+    assert found["kappa"].tolist() == [0, 20, 20, 40]
+    # Without decay nothing is safe when gates are half open; closed, κr < log γ decides.
+    assert found["needed_decay"].tolist() == pytest.approx([0, 50 / 28, 50 / 28, 200 / 28])
+    assert found["inside"].tolist() == [False, False, True, False]
+    assert found["inside_closed"].tolist() == [True, False, True, False]
+
+
+def test_the_norms_at_removal_are_shares_of_the_units() -> None:
+    figure = figures.norms_at_removal(figures.inside(ROWS, 0.25))
+    (axis,) = figure.axes
+    first = np.asarray(axis.lines[0].get_xydata())
+    assert first.tolist() == [[1e-3, 50.0], [20 * 2 / 28, 100.0]]
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["pixels", "hidden 1", "hidden 2"]

@@ -6,6 +6,7 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 from pruning_core.figures import estimators as figures
 from pruning_core.theory.estimator_quality import Quality
@@ -74,3 +75,18 @@ def test_no_bar_of_bias_reaches_below_zero_and_every_point_has_its_name() -> Non
     assert starts == pytest.approx([(0.4**2 - 0.01**2) ** 0.5 - 0.02, 0, 0])
     points = [line for line in axis.lines if line.get_marker() in ("o", "s", "^")]
     assert [line.get_markersize() for line in points] == [11, 11, 5]
+
+
+def test_a_name_below_another_point_does_not_run_into_it() -> None:
+    found = {
+        "upper": Quality(0.10, 0.01, 0.75, 1.0),
+        "just below": Quality(0.09, 0.01, 0.63, 1.0),
+        "elsewhere": Quality(0.02, 0.01, 0.40, 1.0),
+    }
+    axis = figures.bias_and_noise(found).axes[0]
+    raised = {
+        text.get_text(): text.get_position()[1] > 0
+        for text in axis.texts
+        if isinstance(text, Annotation)
+    }
+    assert raised == {"upper": True, "just below": False, "elsewhere": True}

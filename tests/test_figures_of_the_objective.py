@@ -117,3 +117,14 @@ def test_lines_of_cost_and_error_are_named_at_their_ends() -> None:
     figure = training.cost_and_error({"dense": [record], "pruned": [faster]})
     assert words(figure)[:2] == ["pruned", "dense"]
     assert all(axis.get_legend() is None for axis in figure.axes)
+
+
+def test_the_bars_of_the_masks_stand_in_the_order_of_their_names() -> None:
+    masks = {"exact": torch.tensor([0.1, 0.2, 0.3, 0.4]), "one": torch.tensor([0.0, 0.0, 1.0, 0.0])}
+    figure = evidence.over_masks({"row": masks})
+    exact, one = figure.axes
+    heights = [[bar.get_extents().height for bar in axis.patches] for axis in (exact, one)]
+    assert heights[0] == pytest.approx([h * heights[1][1] / 100 for h in (10, 30, 20, 40)])
+    assert [round(height, 6) for height in heights[1]] == [0, round(heights[1][1], 6), 0, 0]
+    assert {"10", "20", "30", "40", "100", "0"} == set(words(figure))
+    assert [label.get_text() for label in one.get_xticklabels()] == ["none", "1", "2", "both"]

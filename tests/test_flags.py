@@ -64,9 +64,17 @@ def any_settings(draw: st.DrawFn) -> Settings:
     changes |= {
         name: False for name in {"gate_inputs", "gate_features"} - {MODELS[model].gate_option}
     }
+    if not MODELS[model].sections:
+        changes["sections"] = 0
+    if not MODELS[model].has_sections:
+        changes["gates"] = "layers"
     chosen = draw(st.sets(st.sampled_from(sorted(changes))))
     if "hyper_prior" in chosen:
         chosen.add("log_gamma")
+    if chosen & {"input_noise", "worst_case"} and not changes["survivor_epochs"]:
+        chosen -= {"input_noise", "worst_case"}
+    elif chosen & {"input_noise", "worst_case"}:
+        chosen.add("survivor_epochs")
     read = {n: changes[n] for n in chosen if method in READERS.get(n, METHOD_NAMES)}
     if method in READERS["ramp_epochs"]:
         longest = epochs

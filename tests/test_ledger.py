@@ -114,6 +114,18 @@ def test_a_difference_is_paired_by_seed(recorded: Recorded) -> None:
     assert found.low != pytest.approx(unpaired.low, abs=1e-4)
 
 
+def test_two_differences_are_compared_by_seed(recorded: Recorded) -> None:
+    root = recorded(ERRORS | {"c": ERRORS["b"] ** 2, "d": np.sqrt(ERRORS["a"])})
+    minus, beside = ("s", "b", "test_error_percent"), ("s", "c", "d")
+    found = find(condition(minus=minus, beside=beside, at_most=0), Archive(root))
+    one, other = ERRORS["a"] - ERRORS["b"], ERRORS["b"] ** 2 - np.sqrt(ERRORS["a"])
+    expected = stats.ttest_rel(one, other).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.estimate == pytest.approx((one - other).mean())
+    said = told(found, Archive(root))
+    assert "minus b, beyond the same difference of c and d, at most 0 points" in said["said"]
+
+
 def test_the_whole_interval_may_have_to_keep_the_limit(recorded: Recorded) -> None:
     root = recorded(ERRORS)
     limit = float(ERRORS["a"].mean()) + 1e-3
@@ -135,6 +147,33 @@ def test_seeds_may_spread_by_a_share_of_their_mean(recorded: Recorded) -> None:
     found = find(condition(statistic="spread", at_most=1), Archive(recorded(ERRORS)))
     assert found.estimate == pytest.approx(ERRORS["a"].std(ddof=1) / ERRORS["a"].mean())
     assert found.low < found.estimate < found.high
+
+
+def test_a_mean_may_be_a_multiple_of_another(recorded: Recorded) -> None:
+    found = find(
+        condition(points=("a", "b"), statistic="ratio", at_most=2), Archive(recorded(ERRORS))
+    )
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() / ERRORS["b"].mean())
+    assert found.low < found.estimate < found.high
+
+
+def test_a_mean_may_be_beyond_the_interval_of_another(recorded: Recorded) -> None:
+    found = find(
+        condition(points=("a", "b"), statistic="beyond", at_most=0), Archive(recorded(ERRORS))
+    )
+    limit = stats.ttest_1samp(ERRORS["b"], 0).confidence_interval().high
+    own = stats.ttest_1samp(ERRORS["a"], 0).confidence_interval()
+    assert found.estimate == pytest.approx(ERRORS["a"].mean() - limit)
+    assert (found.low, found.high) == pytest.approx((own.low - limit, own.high - limit))
+
+
+def test_seeds_are_alike_that_end_within_one_of_the_common_number(recorded: Recorded) -> None:
+    root = recorded({"a": np.array([4, 5, 5, 6, 7.0]), "b": np.array([5, 5, 6, 6, 9.0])})
+    both = condition(points=("a", "b"), statistic="alike", at_least=4, seeds=5)
+    # The lower of the two in the middle of all ten is 5; 7 and 9 are more than 1 away.
+    assert (find(both, Archive(root)).estimate, find(both, Archive(root)).met) == (4.0, True)
+    one = condition(points=("a",), statistic="alike", at_least=5, seeds=5)
+    assert find(one, Archive(root)).met is False
 
 
 def test_the_worst_seed_may_count(recorded: Recorded) -> None:
@@ -226,7 +265,7 @@ def test_too_few_seeds_decide_nothing(
         ("unknown keys", ("metric", "metrics")),
         ("statistic is 'median'", ("metric =", 'statistic = "median", metric =')),
         ("needs at_most or at_least", (", at_most = 9", "")),
-        ("several points go with", ('["a"]', '["a", "b"]')),
+        ("2 points, but the statistic 'mean' is of 1", ('["a"]', '["a", "b"]')),
         ("points is []; a list of names", ('["a"]', "[]")),
         ("'points'", ('points = ["a"], ', "")),
         ("'conditions'", ("conditions", "condition")),
@@ -238,11 +277,16 @@ def test_too_few_seeds_decide_nothing(
         ("seeds is 'ten'; a number, at least 1", ("at_most = 9", 'at_most = 9, seeds = "ten"')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s"]')),
         ("a study, a point and a metric", ("at_most = 9", 'at_most = 9, minus = ["s", "b", 3]')),
+        ("a study and two points of it", ("at_most = 9", 'at_most = 9, beside = ["s", "b", "c"]')),
+        (
+            "a study and two points of it",
+            ("at_most", 'minus = ["s", "b", "c"], beside = ["s"], at_most'),
+        ),
         (
             "minus does not go with",
             ("at_most", 'statistic = "front", minus = ["s", "b", "c"], at_most'),
         ),
-        ("'beside' needs minus", ("metric =", 'statistic = "beside", metric =')),
+        ("'line' needs minus", ("metric =", 'statistic = "line", metric =')),
         ("the limit is True; a finite number", ("at_most = 9", "at_most = true")),
         ("the limit is [9]; a finite number", ("at_most = 9", "at_most = [9]")),
         ("seeds is True; a number, at least 1", ("at_most = 9", "at_most = 9, seeds = true")),
@@ -328,7 +372,7 @@ def test_a_point_lies_beside_a_curve_at_its_own_size() -> None:
 def test_a_condition_may_look_beside_the_points_of_another_study(recorded: Recorded) -> None:
     root = recorded(ERRORS)
     archive = Archive(root)
-    asked = condition(statistic="beside", minus=("s", "b", "weights_percent"), at_most=0)
+    asked = condition(statistic="line", minus=("s", "b", "weights_percent"), at_most=0)
     found = find(asked, archive)
     # Of one point alone, the curve is its mean, whatever the size.
     assert found.estimate == pytest.approx(ERRORS["a"].mean() - ERRORS["b"].mean())
@@ -337,7 +381,7 @@ def test_a_condition_may_look_beside_the_points_of_another_study(recorded: Recor
     said = told(found, archive)
     assert "minus that of the line from b to b at the same size" in said["said"]
     assert said["number"].endswith("points ≤ 0")
-    missing = condition(statistic="beside", minus=("s", "c", "weights_percent"), at_most=0)
+    missing = condition(statistic="line", minus=("s", "c", "weights_percent"), at_most=0)
     with pytest.raises(StudyError, match="s has no point whose name begins with 'c'"):
         find(missing, archive)
     assert find(replace(asked, seeds=SEEDS + 1), archive).met is None
@@ -373,13 +417,17 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             if (
                 c["estimate"] is None
                 or c["metric"] == "departure_percent"
-                or c["statistic"] in ("front", "lead", "beside")
+                or c["statistic"] in ("front", "lead", "line")
             ):
                 verdicts.append(c["met"])
                 continue
             values = [seeds(c["study"], point, c["metric"]) for point in c["points"]]
             if c["minus"]:
                 values = [(v - seeds(*c["minus"])).dropna() for v in values]
+            if c["beside"]:
+                study, *pair = c["beside"]
+                first, second = (seeds(study, point, c["metric"]) for point in pair)
+                values = [(v - first + second).dropna() for v in values]
             means = [v.mean() for v in values]
             expected = means[0]
             if c["statistic"] == "spread":

@@ -80,6 +80,12 @@ def test_the_number_of_classes_is_that_of_the_data(name: str) -> None:
         ("lenet-300-100", (7, 5)),
         ("lenet-5", ()),
         ("lenet-5", (3, 4, 9)),
+        ("residual-perceptron", ()),
+        ("residual-perceptron", (7, 5)),
+        ("residual-cnn", ()),
+        ("residual-cnn", (3, 4)),
+        ("lenet-5-skip", ()),
+        ("lenet-5-skip", (3, 4, 9)),
     ],
 )
 @pytest.mark.parametrize("num_classes", [10, 7])
@@ -88,12 +94,19 @@ def test_what_is_known_of_a_model_is_what_is_counted_of_it(
 ) -> None:
     known = MODELS[name]
     options = known.options(hidden or known.hidden)
+    if known.sections:
+        options["sections"] = 3
     model = known.build(gated=False, num_classes=num_classes, **options)
-    units, example = known.dense(hidden), torch.zeros(1, *known.image)
-    assert list(units) == architecture(model)
-    assert len(known.units) == len(units)
+    units, example = known.dense(hidden, 3), torch.zeros(1, *known.image)
+    assert list(units) == known.read(model, 3)
+    if not known.has_sections:
+        assert list(units) == architecture(model)
+    names = known.names(units)
+    assert len(set(names)) == len(names) == len(units)
     assert known.count_weights(units, num_classes) == count_weights(model)
     assert known.count_macs(units, num_classes) == count_macs(model, example)
+    if known.gate_option is None:
+        return
     gated = known.build(**{known.gate_option: True})
     assert len(named_gates(gated)) == len(named_gates(known.build())) + 1
 

@@ -106,6 +106,13 @@ def test_a_point_may_have_seeds_of_its_own(declare: Declare) -> None:
     assert Counter(run.point for run in study.runs) == {"bernoulli": 2, "halo": 3}
 
 
+def test_seeds_may_begin_later(declare: Declare) -> None:
+    text = DECLARATION.replace("seeds = 2", "seeds = 2\nfirst_seed = 10") + "first_seed = 5\n"
+    study = load_study("trial", declare(text) / "studies")
+    seeds = [(run.point, run.settings.seed) for run in study.runs]
+    assert seeds == [("bernoulli", 10), ("bernoulli", 11), ("halo", 5), ("halo", 6)]
+
+
 def test_a_key_tells_runs_apart_by_what_their_method_reads() -> None:
     run = Run("a", recommended("lenet-300-100", "halo"))
     assert re.fullmatch("[0-9a-f]{12}", run.key)
@@ -157,6 +164,8 @@ def test_the_record_is_small_enough_to_keep() -> None:
     [
         (("seeds = 2", "seeds = 0"), "seeds is 0; a number of runs, at least 1"),
         (("seeds = 2", ""), "lacks 'seeds'"),
+        (("seeds = 2", "seeds = 2\nfirst_seed = -1"), "first_seed is -1; a whole number from 0"),
+        (("epochs = 4", "epochs = 4\nworst_case = 0.3"), "worst_case is 0.3; expected 0 without"),
         (("seeds = 2", "seed = 2"), r"unknown keys \['seed'\]; dataset"),
         (('method = "halo"', ""), "'halo' has no model or no method"),
         (('method = "halo"', 'method = "hallo"'), "unknown method 'hallo'"),

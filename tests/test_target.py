@@ -10,6 +10,7 @@ from torch import nn
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import load_checkpoint, save_checkpoint
+from pruning_core.costs import Price
 from pruning_core.gates import BernoulliGate
 from pruning_core.hyperprior import Beta
 from pruning_core.insertion import insert_gates_
@@ -80,13 +81,13 @@ def test_training_ends_at_the_wanted_size(
     assert pruner.is_settled
     assert counted(model, of) / whole == pytest.approx(target.reached)
     assert 0.8 * share < target.reached < 1.2 * share
-    assert f"of the {of} left, {share} wanted; a unit costs" in str(target)
+    assert f"of the {of} left, {share} wanted; log γ is " in str(target)
 
 
 Run = tuple[nn.Module, torch.optim.Optimizer, BernoulliPruner, TargetSize]
 
 
-def start(share: float = 0.3, *, log_gamma: float = 4.0) -> Run:
+def start(share: float = 0.3, *, log_gamma: float = 4.0, price: Price = "units") -> Run:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), BernoulliGate(20), nn.Linear(20, 2))
     pruner = BernoulliPruner(
@@ -97,6 +98,7 @@ def start(share: float = 0.3, *, log_gamma: float = 4.0) -> Run:
         smoothing=0.9,
         total_steps=600,
         example_inputs=torch.rand(4, 8),
+        price=price,
     )
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     return model, optimizer, pruner, TargetSize(pruner, share)
@@ -148,7 +150,7 @@ def test_a_target_built_after_the_checkpoint_was_loaded_measures_by_the_whole_ne
 
 def test_what_was_missed_is_said_once_when_theta_settles() -> None:
     run = start(0.1, log_gamma=1e-5)
-    with pytest.warns(UserWarning, match=r"1 of the weights left, 0\.1 wanted; a unit") as got:
+    with pytest.warns(UserWarning, match=r"1 of the weights left, 0\.1 wanted; log γ is") as got:
         train(run, 600)
     assert sum("few or too short steps" in str(each.message) for each in got) == 1
 
@@ -183,3 +185,12 @@ def test_what_a_target_cannot_work_with_is_refused() -> None:
     beta = BernoulliPruner(model, Beta(1.0, 9.0), 64, total_steps=9_000, example_inputs=IMAGES)
     with pytest.raises(ValueError, match="gate 'gate1' has the hyper-prior Beta"):
         TargetSize(beta, 0.5)
+
+
+def test_a_wanted_size_can_be_had_by_a_price_for_weights() -> None:
+    run = start(0.3, log_gamma=0.4, price="weights")
+    model, _, pruner, target = run
+    train(run, 600)
+    assert pruner.is_settled
+    assert 0.8 * 0.3 < target.reached < 1.2 * 0.3
+    assert count_weights(model) / 200 == pytest.approx(target.reached)

@@ -1,5 +1,6 @@
 """Tests of pruning_core.experiments.loop and methods: resume to the bit, and what can go wrong."""
 
+import copy
 import json
 import math
 import os
@@ -464,9 +465,15 @@ def test_units_leave_while_it_trains_and_none_come_back(runs: Runs) -> None:
 
 def test_compaction_changes_the_run_only_from_the_first_removal_on(runs: Runs) -> None:
     """Up to there both draw the same numbers."""
-    on, off = (runs[name].trajectory for name in ("bernoulli", "nothing removed before the end"))
+    on, off = (
+        copy.deepcopy(runs[name].trajectory)
+        for name in ("bernoulli", "nothing removed before the end")
+    )
     first = next(i for i, r in enumerate(on) if r["architecture"] != [784, 300, 100])
     assert first >= 1
+    for record in off:
+        for gate in record.get("theta", {}).values():
+            del gate["declared"], gate["opened"]
     assert timeless(on[:first]) == timeless(off[:first])
 
 
@@ -586,12 +593,17 @@ def test_the_dense_counterpart_has_the_classes_of_the_data(small: Dataset, tmp_p
 @pytest.mark.parametrize(
     ("model", "method"),
     [
-        pytest.param(model, method, marks=() if model != "lenet-5" else pytest.mark.slow)
+        pytest.param(
+            model,
+            method,
+            marks=() if not model.startswith(("lenet-5", "residual-cnn")) else pytest.mark.slow,
+        )
         for model in MODELS
         for method in METHODS
+        if not (MODELS[model].has_sections and method in ("group-lasso", "l0"))
     ],
 )
-def test_every_method_trains_both_models_and_writes_the_same_files(
+def test_every_method_trains_every_model_and_writes_the_same_files(
     model: str, method: str, small: Dataset, tmp_path: Path
 ) -> None:
     few = replace(

@@ -10,8 +10,11 @@ from pruning_core.halo import Halo
 from pruning_core.hyperprior import Beta, Fixed, Flattening
 from pruning_core.inputs import Inputs
 from pruning_core.insertion import insert_gates_
+from pruning_core.layers import LayerGate
+from pruning_core.merging import merge_linear_
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.pathwise import IntegratedGates, StraightThrough
+from pruning_core.residual import lenet_5_skip, residual_cnn, residual_perceptron
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
 from pruning_core.target import TargetSize
 
@@ -30,6 +33,7 @@ __all__ = [
     "InputGate",
     "Inputs",
     "IntegratedGates",
+    "LayerGate",
     "Reinforce",
     "StraightThrough",
     "TargetSize",
@@ -37,14 +41,18 @@ __all__ = [
     "export",
     "insert_gates_",
     "lenet_5",
+    "lenet_5_skip",
     "lenet_300_100",
     "load_checkpoint",
     "load_model",
     "make_permanent_",
+    "merge_linear_",
     "named_gates",
     "prune_",
     "prune_below_",
     "remove_gates_",
+    "residual_cnn",
+    "residual_perceptron",
     "sampled_gates",
     "save_checkpoint",
     "save_model",

@@ -18,7 +18,7 @@ _ANSWERS_AT_ONCE = ("cpu",)
 
 def projected_step_(
     gates: Sequence[BernoulliGate],
-    rates: Sequence[float],
+    rates: list[float] | list[Tensor],
     smoothing: float,
     inverse_scale: Tensor | None = None,
 ) -> int | Tensor:
@@ -28,7 +28,7 @@ def projected_step_(
 
     Args:
         gates: whose θ have gradients.
-        rates: by gate, the step on θ for an averaged gradient of 1; negative.
+        rates: by gate, the step on θ for an averaged gradient of 1, negative; or one for each unit.
         smoothing: factor of the running average.
         inverse_scale: what the gradients are to be multiplied by, if they come scaled.
 

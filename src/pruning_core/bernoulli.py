@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.compaction import compact_
+from pruning_core.costs import Costs, LogGamma, Price, SizePrice, UnitPrices, costs_of
 from pruning_core.estimators import Comparing, Estimator
-from pruning_core.gates import BernoulliGate, named_gates, unwrapped
+from pruning_core.gates import BernoulliGate, any_gates, named_gates, unwrapped
 from pruning_core.hyperprior import Flattening, HyperPrior
 from pruning_core.inputs import FirstCall, Inputs
+from pruning_core.layers import inside_sections
 from pruning_core.pathwise import Losses, Pathwise, mean_backward
 from pruning_core.recipe import NEAR_ZERO, WORTH_MARGIN, Recipe
 from pruning_core.theta_optimizer import ThetaOptimizer
@@ -81,14 +83,16 @@ class BernoulliPruner(ThetaOptimizer):
     the model. Both resume the trajectory exactly.
 
     Attributes:
-        gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
+        gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ. A
+            section that leaves takes its gates along, and leaves their groups empty.
         recipe: what ``total_steps`` and the like became.
         example_inputs: those that were given, or a few of the first call; None before it.
 
     Args:
         model: contains gates; see :class:`BernoulliGate`.
         log_gamma: nats a unit must be worth; or a hyper-prior; or either by name of the gate,
-            to make the units of some layers dearer than others.
+            to make the units of some layers dearer than others. With another ``price`` than
+            "units", nats for one of what is counted.
         num_examples: N, the size of the training set over which the costs are spread.
         theta_step: step on θ, see above.
         smoothing: factor of the running average of the gradient, in [0, 1).
@@ -103,6 +107,11 @@ class BernoulliPruner(ThetaOptimizer):
             leaves it to :meth:`settle_`.
         look_every: steps between two looks of :meth:`compact_` for dead units; by default a
             hundredth of ``total_steps``, or none.
+        price: what ``log_gamma`` is paid for. "units": each costs that much, whatever it holds.
+            "weights" or "macs": each weight or multiply-accumulate of the network does, and a unit
+            costs what it would save if it left, given what else is still there; so one number
+            serves layers of all kinds, and the price of a unit falls as others leave. A mix,
+            ``{"weights": 1, "macs": 0.01}``, buys so much of each.
 
     Raises:
         ValueError: for a model without gates, an unknown gate name, or a number out of range.
@@ -114,7 +123,7 @@ class BernoulliPruner(ThetaOptimizer):
     def __init__(
         self,
         model: nn.Module,
-        log_gamma: float | HyperPrior | Mapping[str, float | HyperPrior],
+        log_gamma: LogGamma,
         num_examples: int,
         *,
         theta_step: float = 1 / 1500,
@@ -125,6 +134,7 @@ class BernoulliPruner(ThetaOptimizer):
         ramp_steps: float = 0,
         settle_at: float | None = None,
         look_every: int | None = None,
+        price: Price = "units",
     ) -> None:
         if num_examples < 1:
             raise ValueError(f"num_examples is {num_examples}; the size of the training set is ≥ 1")
@@ -132,19 +142,19 @@ class BernoulliPruner(ThetaOptimizer):
             raise ValueError(f"look_every is {look_every}; a number of steps, ≥ 1, was expected")
         self.model = unwrapped(model)
         gates = named_gates(self.model)
-        self.hyper_priors = _by_gate(log_gamma, gates)
         super().__init__(
             gates,
-            # A prior that charges nothing, Beta(1, 1) say, still needs a scale for its step.
-            {name: max(abs(prior.price), 1.0) for name, prior in self.hyper_priors.items()},
+            costs_of(gates, log_gamma, price),
             num_examples,
             theta_step,
             Recipe.checked(smoothing, ramp_steps, total_steps, settle_at),
             compares=estimator if isinstance(estimator, Comparing) else None,
+            inside=inside_sections(self.model, gates),
         )
         if isinstance(estimator, Pathwise):
             for gate in gates.values():
                 gate.estimator = estimator
+        self.steps = 0  # what an estimator may have followed was another run
         self.look_every = look_every or (total_steps or 0) // _LOOKS
         self._next_look = 0.0
         self.example_inputs: Inputs | None = None
@@ -152,8 +162,15 @@ class BernoulliPruner(ThetaOptimizer):
             FirstCall(self.model, self._keep_examples)
         else:
             self.example_inputs = Inputs.of(example_inputs)
+            self.known_costs()
         if total_steps is not None and self.recipe.settle_at < math.inf:
             self.warn_if_short(math.floor(min(self.recipe.settle_at, total_steps)), total_steps)
+
+    @property
+    def hyper_priors(self) -> dict[str, HyperPrior]:
+        """By gate; none where one price is paid for what all units hold."""
+        known = self.costs.hyper_priors if isinstance(self.costs, UnitPrices) else {}
+        return {name: prior for name, prior in known.items() if name in self.gates}
 
     @property
     def price_factor(self) -> float:
@@ -179,8 +196,10 @@ class BernoulliPruner(ThetaOptimizer):
                     "change while training"
                 )
         change = (value - self.price_factor) * self.price_scale / self.num_examples
-        for gate, prior in self._unsettled():
-            gate.gradient_average += change * prior.price  # as if it had always been the price
+        if change:
+            slopes = self.known_costs().slopes(self.gates)
+            for name, gate in self._unsettled():
+                gate.gradient_average += change * slopes[name]  # as if they had always been so
         self._set("price_factor", value)
 
     @property
@@ -191,9 +210,10 @@ class BernoulliPruner(ThetaOptimizer):
     def penalty(self) -> Tensor:
         """Σ_i cost(θ_i) / N in nats per example: what the units cost, to be added to the loss."""
         if self.is_settled:
-            return next(iter(self.gates.values())).theta.new_zeros(())
-        costs = [_with_slope(prior, gate.theta).sum() for gate, prior in self._unsettled()]
-        penalty = self._charged * torch.stack(costs).sum() / self.num_examples
+            # Without any gate, of a network whose sections have all left.
+            like = [*(gate.theta for gate in self.gates.values()), *self.model.parameters()]
+            return like[0].new_zeros(())
+        penalty = self._charged * self.known_costs().total(self.gates) / self.num_examples
         if penalty.requires_grad and not torch.compiler.is_compiling():
             penalty.register_hook(self.note_scale)
         return penalty
@@ -213,17 +233,19 @@ class BernoulliPruner(ThetaOptimizer):
         else:
             loss = self._compares.backward(list(self.gates.values()), losses, num_examples)
             self._has_compared = True
-        pairs = [(theta.grad, prior.slope(theta.detach())) for theta, prior in self._learning()]
-        if pairs:
-            gradients, slopes = zip(*pairs, strict=True)
-            torch._foreach_add_(gradients, slopes, alpha=self._charged / self.num_examples)
+        learning = [(n, g.theta.grad) for n, g in self._unsettled() if g.theta.grad is not None]
+        if learning:
+            slopes = self.known_costs().slopes(self.gates)
+            names, gradients = zip(*learning, strict=True)
+            charged = [slopes[name] for name in names]
+            torch._foreach_add_(gradients, charged, alpha=self._charged / self.num_examples)
         return loss
 
     def worth(self) -> dict[str, Tensor]:
         """Running estimate of E[L | ξ_i = 0] − E[L | ξ_i = 1] in nats, by gate; shape (n,)."""
+        slopes = self.known_costs().slopes(self.gates)
         return {
-            name: self._charged * self.hyper_priors[name].slope(gate.theta.detach())
-            - self.num_examples * gate.gradient_average
+            name: self._charged * slopes[name] - self.num_examples * gate.gradient_average
             for name, gate in self.gates.items()
         }
 
@@ -241,8 +263,8 @@ class BernoulliPruner(ThetaOptimizer):
         Returns:
             For each gate by its name, bool, shape (n,).
         """
-        worth = self.worth()
-        least = {g["name"]: WORTH_MARGIN * self._charged * g["price"] for g in self.param_groups}
+        worth, scales = self.worth(), self.known_costs().scales(self.gates)
+        least = {name: WORTH_MARGIN * self._charged * scale for name, scale in scales.items()}
         return {
             name: ~gate.is_open()
             if gate.is_settled
@@ -311,51 +333,44 @@ class BernoulliPruner(ThetaOptimizer):
             for name, gate in self.gates.items()
         }
 
-    def _unsettled(self) -> Iterator[tuple[BernoulliGate, HyperPrior]]:
-        for gate, prior in zip(self.gates.values(), self.hyper_priors.values(), strict=True):
-            if not gate.is_settled:
-                yield gate, prior
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._forget_left()
+        self.hold_thetas()
+        super().load_state_dict(state_dict)
 
-    def _learning(self) -> list[tuple[Tensor, HyperPrior]]:
-        """θ with a gradient."""
-        return [(g.theta, prior) for g, prior in self._unsettled() if g.theta.grad is not None]
+    def _unsettled(self) -> Iterator[tuple[str, BernoulliGate]]:
+        return ((name, gate) for name, gate in self.gates.items() if not gate.is_settled)
+
+    def known_costs(self) -> Costs:
+        """The costs, once it is known what belongs to the units."""
+        if isinstance(self.costs, SizePrice) and not self.costs.is_prepared:
+            self.costs.prepare(self.model, self._examples())
+        return self.costs
+
+    def _examples(self) -> Inputs:
+        if self.example_inputs is None:
+            raise RuntimeError(
+                "the model has not been called yet; train before, or give the pruner "
+                "example_inputs= (where the model is compiled, its calls are not seen)"
+            )
+        return self.example_inputs
 
     def _remove(
         self, dead: dict[str, Tensor], optimizer: Optimizers, copies: Iterable[nn.Module]
     ) -> int:
-        if not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
+        if not dead or not bool(torch.stack([mask.any() for mask in dead.values()]).any()):
             return 0
         self.keep_last_units_(dead)
-        if self.example_inputs is None:
-            raise RuntimeError(
-                "the model has not been called yet; train before compacting, or give the pruner "
-                "example_inputs= (where the model is compiled, its calls are not seen)"
-            )
-        removed = compact_(self.model, dead, self.example_inputs, optimizer, copies=copies)
+        removed = compact_(self.model, dead, self._examples(), optimizer, copies=copies)
+        self._forget_left()
         self.hold_thetas()
         return removed
 
+    def _forget_left(self) -> None:
+        """Gates that left with their section; their groups stay, empty, for schedulers to count."""
+        there = any_gates(self.model)
+        for name in [name for name in self.gates if name not in there]:
+            del self.gates[name]
+
     def _keep_examples(self, inputs: Inputs) -> None:
         self.example_inputs = inputs.first(_EXAMPLES_KEPT)
-
-
-def _by_gate(
-    log_gamma: float | HyperPrior | Mapping[str, float | HyperPrior],
-    gates: Mapping[str, BernoulliGate],
-) -> dict[str, HyperPrior]:
-    if not isinstance(log_gamma, Mapping):
-        log_gamma = dict.fromkeys(gates, log_gamma)
-    if set(log_gamma) != set(gates):
-        raise ValueError(
-            f"log_gamma names the gates {sorted(log_gamma)}, but the model has {sorted(gates)}"
-        )
-    return {
-        name: prior if isinstance(prior, HyperPrior) else Flattening(float(prior))
-        for name, prior in ((name, log_gamma[name]) for name in gates)
-    }
-
-
-def _with_slope(prior: HyperPrior, theta: Tensor) -> Tensor:
-    """cost(θ), whose gradient is the prior's slope: that is finite at 0 and 1 too."""
-    at = theta.detach()
-    return prior.cost(at) + prior.slope(at) * (theta - at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from pruning_core.files import write_atomically
 from pruning_core.gates import BernoulliGate
+from pruning_core.layers import inside_sections, layer_gates, leave_, leaving_tensors
+from pruning_core.optimizer_states import drop_
 
 _KEY = "pruning_core.checkpoint"
 
@@ -109,8 +111,17 @@ def load_checkpoint(path: str | Path, model: nn.Module, *others: Stateful) -> di
         states = [_decode(part["state"], tensors) for part in parts]
         random_state = _decode(content["random"], tensors)
         notes: dict[str, Any] = _decode(content["notes"], tensors)
+        modules = [
+            (part, state)
+            for part, state in zip(given, states, strict=True)
+            if isinstance(part, nn.Module)
+        ]
+        left = set[Tensor]().union(
+            *(leaving_tensors(part, left_sections(part, state)) for part, state in modules)
+        )
         for part, state in zip(given, states, strict=True):
-            _check_fits(part, state)
+            _check_fits(part, state, left)
+        drop_([part for part in given if isinstance(part, torch.optim.Optimizer)], left)
         for part, state, description in zip(given, states, parts, strict=True):
             if isinstance(part, nn.Module):
                 resize_(part, state, description["sizes"])
@@ -143,18 +154,16 @@ def resize_(
 ) -> None:
     """Give every layer the shapes of ``tensors`` and the attributes of ``sizes``, in place.
 
-    Units have left, so nothing can have grown; that is seen before memory is taken.
+    Units have left, so nothing can have grown; that is seen before memory is taken. Sections of
+    which there are no tensors leave.
 
     Raises:
         ModelFileError: naming what differs, if the tensors are not this model's, or the sizes do
             not belong to them.
     """
-    expected = set(model.state_dict())
-    if expected != set(tensors):
-        raise ModelFileError(
-            "the saved model is another one: missing "
-            f"{sorted(expected - set(tensors))}, unexpected {sorted(set(tensors) - expected)}"
-        )
+    left = left_sections(model, tensors)
+    _check_names(model, tensors, left)
+    leave_(model, left)
     own = layer_sizes(model)
     for path, attributes in sizes.items():
         for key, value in attributes.items():
@@ -199,6 +208,32 @@ def resize_(
                 )
 
 
+def _check_names(model: nn.Module, tensors: Iterable[str], left: Collection[str]) -> None:
+    """Raises ModelFileError unless the tensors are those of the model without some sections."""
+    own = set(model.state_dict())
+    gates = tuple(f"{name}.gate." if name else "gate." for name in left)
+    expected = own - inside_sections(model, own, left)
+    expected -= {key for key in own if key.startswith(gates)}
+    if expected != set(tensors):
+        raise ModelFileError(
+            "the saved model is another one: missing "
+            f"{sorted(expected - set(tensors))}, unexpected {sorted(set(tensors) - expected)}"
+        )
+
+
+def left_sections(model: nn.Module, tensors: Iterable[str]) -> list[str]:
+    """Names of the layer gates of which there are no tensors; without those inside of another.
+
+    Args:
+        model: as it was before a section left.
+        tensors: names of those that were saved.
+    """
+    tensors = list(tensors)
+    left = [name for name in layer_gates(model) if not inside_sections(model, tensors, [name])]
+    inside = inside_sections(model, left, left)
+    return [name for name in left if name not in inside]
+
+
 def _expected_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """What the sizes of a layer say of its tensors; nothing for kinds that are not known here."""
     if isinstance(module, nn.Linear):
@@ -228,9 +263,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return content, tensors
 
 
-def _check_fits(part: Stateful, state: dict[str, Any]) -> None:
-    """What would go wrong halfway, seen before."""
+def _check_fits(part: Stateful, state: dict[str, Any], left: Collection[Tensor]) -> None:
+    """What would go wrong halfway, seen before; some tensors will have left then."""
     if isinstance(part, nn.Module):
+        _check_names(part, state, left_sections(part, state))
         for key, own in part.state_dict().items():
             saved = state.get(key)
             if not (isinstance(own, Tensor) and isinstance(saved, Tensor)):
@@ -243,7 +279,7 @@ def _check_fits(part: Stateful, state: dict[str, Any]) -> None:
                 )
     elif isinstance(part, torch.optim.Optimizer):
         there = [len(group["params"]) for group in state["param_groups"]]
-        here = [len(group["params"]) for group in part.param_groups]
+        here = [sum(p not in left for p in group["params"]) for group in part.param_groups]
         if there != here:
             raise ModelFileError(
                 f"the saved {type(part).__name__} has groups of {there} parameters, this one {here}"

@@ -233,7 +233,8 @@ def _table(summary: dict[str, Any]) -> str:
     from pruning_core.models import MODELS
 
     before, after = summary["architecture_dense"], summary["architecture"]
-    rows = list(zip(MODELS[summary["model"]].units, before, after, strict=True))
+    names = MODELS[summary["model"]].names(before)
+    rows = list(zip(names, before, after, strict=True))
     rows.append(("weights", summary["weights_total"], summary["weights_kept"]))
     rows.append(("multiply-accumulates", summary["macs_dense"], summary["macs"]))
     lines = [f"{'':22}{'before':>12}{'after':>12}{'kept':>10}"]

@@ -1,9 +1,9 @@
-"""Removing units from a model and from all that trains it, exactly or not at all.
+"""Removing units and sections from a model and all that trains it, exactly or not at all.
 
-What leaves with a unit is read from the graph (``coupling``). A copy of the model loses it first,
-and must compute what the model with closed gates computes (``rehearsal``). Then the real parameters
-shrink: they remain the same objects, so that optimizers, schedulers, hooks, averages and lists of
-parameters go on.
+What leaves with a unit is read from the graph (``coupling``); with a section leave its modules
+(``layers``). A copy of the model loses them first, and must compute what the model with closed
+gates computes (``rehearsal``). Then the real parameters shrink: those that stay remain the same
+objects, so that optimizers, schedulers, hooks, averages and lists of parameters go on.
 """
 
 from __future__ import annotations
@@ -15,9 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.coupling import CompactionError, Coupling, Removal, check_masks
-from pruning_core.gates import InputGate, named_gates, unwrapped
+from pruning_core.gates import InputGate, any_gates, named_gates, unwrapped
 from pruning_core.inputs import Inputs
-from pruning_core.optimizer_states import Shrinking, check_states, shrink_states_
+from pruning_core.layers import (
+    LayerGate,
+    closed_sections,
+    inside_sections,
+    leave_,
+    leaving_tensors,
+)
+from pruning_core.optimizer_states import (
+    Shrinking,
+    check_states,
+    drop_,
+    nothing,
+    shrink_states_,
+)
 from pruning_core.rehearsal import Rehearsal, copied, untouched
 
 __all__ = ["CompactionError", "compact_"]
@@ -36,7 +49,11 @@ def compact_(
     """Remove dead units from a model, in place, and from the state of its optimizers.
 
     The network, and the training trajectory that follows, are those of the model with the dead
-    gates closed, up to floating-point rounding. Every parameter remains the same object.
+    gates closed, up to floating-point rounding. Every parameter that stays remains the same object.
+
+    A :class:`pruning_core.LayerGate` whose gate is closed loses its section, with the gates inside;
+    the section's parameters leave the parameter groups of the optimizers, and a group that has none
+    any more stays, empty, for schedulers to count.
 
     Args:
         model: contains :class:`BernoulliGate` modules. A compiled model is one too; one that
@@ -51,8 +68,9 @@ def compact_(
             shrunk alike.
 
     Returns:
-        The number of units removed. A unit whose channel is added to that of another gate (a
-        residual connection) stays until the gates of all branches have closed.
+        The number of units removed, a section counting as one. A unit whose channel is added to
+        that of another gate (a residual connection) stays until the gates of all branches have
+        closed.
 
     Raises:
         CompactionError: naming the gate and the layer, if a gate would lose its last unit, a
@@ -62,7 +80,8 @@ def compact_(
             cannot be sliced. Nothing has then changed.
     """
     model = unwrapped(model)
-    check_masks(named_gates(model), dead)
+    closed = closed_sections(model, dead)
+    check_masks(named_gates(model), dead, leaving=inside_sections(model, dead, closed))
     if not any(bool(mask.any()) for mask in dead.values()):
         return 0
     inputs = Inputs.of(example_inputs).first(_EXAMPLES)
@@ -70,24 +89,68 @@ def compact_(
     copies = [unwrapped(copy) for copy in copies]
     with untouched(model):
         twin = copied(model)
-        removal = Coupling(twin, inputs).removal(dead)
-        if not removal.units:
+        if closed:
+            _check_sections(closed, copies)
+            _rehearse_without(twin, model, closed, inputs)
+        leaving = leaving_tensors(model, closed)
+        removal = _removal(twin, dead, inputs)
+        if not (removal.units or closed):
             return 0
         for one in copies:
             _check_copy(one, model, removal)
         shrinking = [_shrinking(one, removal) for one in (model, *copies)]
-        followers = _followers(optimizers, shrinking[0])
-        check_states(optimizers, {**shrinking[0], **followers})
-        rehearsal = Rehearsal(twin, model, removal, inputs)
-        _shrink_(twin, removal, _shrinking(twin, removal))
-        rehearsal.compare()
-        del rehearsal, twin
+        followers = _followers(optimizers, shrinking[0], leaving)
+        check_states(optimizers, {**shrinking[0], **followers}, leaving)
+        if removal.units:
+            rehearsal = Rehearsal(twin, model, removal, inputs)
+            _shrink_(twin, removal, _shrinking(twin, removal))
+            rehearsal.compare()
+            del rehearsal
+        del twin
     shrink_states_(optimizers, {**shrinking[0], **followers})
+    drop_(optimizers, leaving)
     for follower, axes in followers.items():
         axes.shrink_(follower)
     for one, tensors in zip((model, *copies), shrinking, strict=True):
+        leave_(one, closed)
         _shrink_(one, removal, tensors)
-    return sum(len(units) for units in removal.units.values())
+    return len(closed) + sum(len(units) for units in removal.units.values())
+
+
+def _rehearse_without(
+    twin: nn.Module, model: nn.Module, closed: Sequence[str], inputs: Inputs
+) -> None:
+    """Take sections out of a copy of the model, which must compute what it did with them closed."""
+    gates = {gate: name for name, gate in any_gates(twin).items()}
+    sections = [twin.get_submodule(name) for name in closed]
+    closing = [gates[one.gate] for one in sections if isinstance(one, LayerGate) and one.gate]
+    rehearsal = Rehearsal(twin, model, Removal(sections=closing), inputs)
+    leave_(twin, closed)
+    rehearsal.compare()
+
+
+def _removal(twin: nn.Module, dead: Mapping[str, Tensor], inputs: Inputs) -> Removal:
+    """The units that leave a copy of the model, without its closed sections."""
+    gates = any_gates(twin)
+    units = {name: mask for name, mask in dead.items() if name in gates and bool(mask.any())}
+    for name in units:
+        if gates[name].may_close:
+            raise CompactionError(
+                f"gate {name!r} is closed, but no LayerGate has it, so what would leave with it is "
+                "not known; let LayerGate(section, path) make the gate"
+            )
+    return Coupling(twin, inputs).removal(units) if units else Removal()
+
+
+def _check_sections(closed: Sequence[str], copies: Iterable[nn.Module]) -> None:
+    for name in closed:
+        for one in copies:
+            there = _submodule(one, name)
+            if not isinstance(there, LayerGate) or there.section is None:
+                raise CompactionError(
+                    f"{name!r} has no section in a copy, but one in the model; give all copies, "
+                    "each time a section leaves"
+                )
 
 
 def _shrinking(model: nn.Module, removal: Removal) -> dict[Tensor, Shrinking]:
@@ -121,7 +184,7 @@ def _shrink_(model: nn.Module, removal: Removal, tensors: Mapping[Tensor, Shrink
     for layer, sizes in removal.sizes.items():
         for attribute, size in sizes.items():
             setattr(model.get_submodule(layer), attribute, size)
-    gates = named_gates(model)
+    gates = any_gates(model)
     for name, units in removal.units.items():
         stay = torch.ones(gates[name].num_units, dtype=torch.bool)
         stay[units] = False
@@ -133,11 +196,14 @@ def _shrink_(model: nn.Module, removal: Removal, tensors: Mapping[Tensor, Shrink
 
 
 def _followers(
-    optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[Tensor, Shrinking]
+    optimizers: Sequence[torch.optim.Optimizer],
+    tensors: Mapping[Tensor, Shrinking],
+    leaving: Iterable[Tensor],
 ) -> dict[Tensor, Shrinking]:
     """Parameters that have an entry for each of the model's weights, as those of Halo have."""
     followers = {}
     kept = {tensor: shrinking.kept for tensor, shrinking in tensors.items()}
+    kept |= dict.fromkeys(leaving, nothing())
     for parameter in (p for o in optimizers for g in o.param_groups for p in g["params"]):
         entries = getattr(parameter, "shrinks_with", None)
         if entries is not None:

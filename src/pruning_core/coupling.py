@@ -7,7 +7,7 @@ can show has been checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -30,7 +30,7 @@ from pruning_core._channels import (
     is_depthwise,
     shifts,
 )
-from pruning_core.gates import BernoulliGate, InputGate, named_gates
+from pruning_core.gates import BernoulliGate, InputGate, any_gates
 from pruning_core.inputs import Inputs
 
 FEATURES = "selected"
@@ -65,6 +65,7 @@ class Removal:
 
     Attributes:
         units: by gate.
+        sections: gates that close with all that they multiply, in place of units.
         entries: by layer and tensor (``("fc1", "weight")``), and by axis.
         sizes: by layer, the attributes that count them, with their new values.
         features: by input gate, those its input loses.
@@ -72,6 +73,7 @@ class Removal:
     """
 
     units: dict[str, list[int]] = field(default_factory=dict)
+    sections: list[str] = field(default_factory=list)
     entries: dict[tuple[str, str], dict[int, set[int]]] = field(default_factory=dict)
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     features: dict[str, set[int]] = field(default_factory=dict)
@@ -116,7 +118,9 @@ class Coupling:
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self.model = model
-        self.gates = named_gates(model)
+        # A section's gate is a product as others are, and its section leaves in another way.
+        gates = any_gates(model)
+        self.gates = {name: gate for name, gate in gates.items() if not gate.may_close}
         self.names = {module: name for name, module in model.named_modules()}
         self.graph = tp.DependencyGraph()
         try:
@@ -126,6 +130,7 @@ class Coupling:
                     model,
                     inputs.map(_with_gradient),
                     forward_fn=_differentiable_outputs,
+                    ignored_layers=[gate for gate in gates.values() if gate.may_close],
                     customized_pruners={
                         type(gate): InputGateChannels()
                         if isinstance(gate, InputGate)
@@ -378,8 +383,15 @@ class Coupling:
         ) and not self.graph.is_out_channel_pruning_fn(handler)
 
 
-def check_masks(gates: Mapping[str, BernoulliGate], dead: Mapping[str, Tensor]) -> None:
-    """Raises CompactionError for an unknown gate, a mask of another shape, or a gate left empty."""
+def check_masks(
+    gates: Mapping[str, BernoulliGate],
+    dead: Mapping[str, Tensor],
+    leaving: Collection[str] = (),
+) -> None:
+    """Raises CompactionError for an unknown gate, a mask of another shape, or a gate left empty.
+
+    Those ``leaving`` go with their section, and may be empty.
+    """
     for name, mask in dead.items():
         if name not in gates:
             raise CompactionError(f"no gate is called {name!r}; the gates are {sorted(gates)}")
@@ -388,7 +400,7 @@ def check_masks(gates: Mapping[str, BernoulliGate], dead: Mapping[str, Tensor]) 
                 f"the mask of gate {name!r} is {mask.dtype} of shape {tuple(mask.shape)}; bool of "
                 f"shape ({gates[name].num_units},) was expected"
             )
-        if bool(mask.all()):
+        if bool(mask.all()) and not gates[name].may_close and name not in leaving:
             raise CompactionError(
                 f"gate {name!r} would lose its last unit, and the network its function; keep at "
                 "least one unit, or lower log_gamma or the step on theta"

@@ -4,9 +4,10 @@ For fixed weights the expected loss is affine in every θ_i, and its derivative 
 
     ∂/∂θ_i E_ξ[L(ξ)] = E[L | ξ_i = 1] − E[L | ξ_i = 0].
 
-Pathwise estimators (:mod:`pruning_core.pathwise`) read it off one ordinary backward pass. Here are
-the others: score functions, which compare losses at several draws of ξ, and the exact sum, which
-enumerates all of them. They hold every gate at draws of their own, and are therefore given to
+Pathwise estimators (:mod:`pruning_core.pathwise`, :mod:`pruning_core.relaxations`) read it off one
+ordinary backward pass. Here are the others: score functions, which compare losses at several draws
+of ξ, a batch that is split between θ and the weights, and the exact sum, which enumerates all
+draws. They hold every gate at draws of their own, and are therefore given to
 :class:`pruning_core.BernoulliPruner` and used by its ``backward``, not given to a gate.
 """
 
@@ -19,7 +20,15 @@ import torch
 from torch import Tensor
 
 from pruning_core.gates import BernoulliGate, hold_all
-from pruning_core.pathwise import IntegratedGates, Losses, Pathwise, StraightThrough, bernoulli
+from pruning_core.pathwise import (
+    IntegratedGates,
+    Losses,
+    Pathwise,
+    StraightThrough,
+    bernoulli,
+    checked_fraction,
+)
+from pruning_core.relaxations import Concrete, GaussLegendre, Trapezoid
 
 _MARGIN = 1e-3
 """Score-function estimators divide by θ and 1 − θ, so they sample from θ kept this far inside."""
@@ -29,13 +38,13 @@ MAX_EXACT_UNITS = 14
 
 
 class Comparing(ABC):
-    """An estimator that compares losses at several draws of the gates, which it holds itself.
+    """An estimator with a backward pass of its own, for which it holds the gates at its draws.
 
     Stateless. It belongs to the pruner, since no gate can do that alone.
     """
 
     unbiased: bool
-    """Whether the expectation of the estimate is the exact derivative.
+    """Whether the expectation of the estimate is the exact derivative of J.
 
     Score functions divide by θ and 1 − θ, so theirs is the derivative for θ from 0.001 to 0.999,
     and at the nearest of these for a θ outside.
@@ -125,6 +134,55 @@ class DisARM(Comparing):
         return torch.stack(values).mean()
 
 
+class SplitBatch(Comparing):
+    """θ learns from one part of a batch by integrated gates, the weights from the other.
+
+    There all gates are 0 or 1, so the weights' gradient is that of J; θ's is that of J_f, as for
+    :class:`IntegratedGates`. The price is that each learns from fewer examples. One forward pass
+    serves both; the backward pass of θ's part leaves out the weights.
+
+    Args:
+        share: of the batch, from which θ learns, in (0, 1); drawn anew each time, in whole
+            examples, at least one for each part.
+        fraction: of the multipliers in that part that are uniform, in (0, 1].
+
+    Raises:
+        ValueError: for a number out of range, or on ``backward`` for a batch of one.
+    """
+
+    unbiased = False
+    forward_passes = 1
+
+    def __init__(self, share: float = 0.5, fraction: float = 0.25) -> None:
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"share is {share}; a number in (0, 1) was expected")
+        self.share = share
+        self.fraction = checked_fraction(fraction)
+
+    def backward(self, gates: Sequence[BernoulliGate], losses: Losses, num_examples: int) -> Tensor:
+        if num_examples < 2:
+            raise ValueError(f"a batch of {num_examples} cannot be split; it needs two examples")
+        first = min(max(round(self.share * num_examples), 1), num_examples - 1)
+        integrated = IntegratedGates(self.fraction)
+        place = torch.randperm(num_examples, device=gates[0].theta.device)
+        draws = []
+        for gate in gates:
+            ones = gate.theta.new_ones(first, gate.num_units)
+            off_or_on = bernoulli(gate.theta.detach(), num_examples - first)
+            both = torch.cat([integrated.multiply(ones, gate.theta), off_or_on])
+            draws.append(both[place])
+        loss = _held_losses(gates, draws, losses)
+        of_theta = place < first
+        learning = [gate for gate in gates if gate.theta.requires_grad]
+        gradients = torch.autograd.grad(
+            loss[of_theta].mean(), [gate.theta for gate in learning], retain_graph=True
+        )
+        loss[~of_theta].mean().backward()  # which gives every θ a gradient of 0
+        for gate, gradient in zip(learning, gradients, strict=True):
+            _accumulate(gate, gradient)
+        return loss.detach().mean()
+
+
 class ExactSum(Comparing):
     """Σ_ξ p(ξ | θ) L(ξ) over all 2ⁿ masks, the same mask for every example of the batch.
 
@@ -159,6 +217,12 @@ class ExactSum(Comparing):
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "integrated": IntegratedGates,
     "integrated-shared": lambda: IntegratedGates(draws=8),
+    "integrated-stratified": lambda: IntegratedGates(draws=8, stratified=True),
+    "integrated-falling": lambda: IntegratedGates(draws=8, stratified=True, least=1 / 64),
+    "gauss-legendre": lambda: GaussLegendre(draws=8, stratified=True),
+    "trapezoid": lambda: Trapezoid(draws=8, stratified=True),
+    "concrete": lambda: Concrete(draws=8, stratified=True),
+    "split": SplitBatch,
     "straight-through": StraightThrough,
     "reinforce": Reinforce,
     "disarm": DisARM,

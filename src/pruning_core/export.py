@@ -16,10 +16,12 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
-from pruning_core.checkpoints import ModelFileError, layer_sizes, resize_
+from pruning_core.checkpoints import ModelFileError, layer_sizes, left_sections, resize_
 from pruning_core.files import read_regular, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, any_gates, unwrapped
 from pruning_core.insertion import Gated
+from pruning_core.layers import LayerGate, leave_, residual
+from pruning_core.merging import merge_linear_
 from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
 
 WEIGHTS_FILE = "model.safetensors"
@@ -38,6 +40,12 @@ def export(model: nn.Module) -> nn.Module:
     by 0: only there the names of an inserted gate remain. A model that is compiled, or wrapped in
     (Distributed)DataParallel, is unwrapped.
 
+    A :class:`LayerGate` whose section is there becomes a traced module that adds it to its path,
+    with the names of before. Where the section has left, or is closed, the path remains; an
+    identity disappears from an ``nn.Sequential``. If a section has left, linear maps that now
+    follow each other are merged where that makes nothing larger, see
+    :func:`pruning_core.merging.merge_linear_`.
+
     The copy has parameters of its own: to fine-tune it, make a new optimizer. To go on with the
     optimizer there is, take the gates out of the model itself by :func:`remove_gates_`.
 
@@ -52,11 +60,18 @@ def export(model: nn.Module) -> nn.Module:
             f"{len(masked)} layers have masks of torch.nn.utils.prune ({masked[0]!r} is the "
             "first); write their zeros into the weights with make_permanent_(model) first"
         )
-    return remove_gates_(copy.deepcopy(model))
+    plain = copy.deepcopy(model)
+    has_left = _is_shallower(plain)
+    plain = remove_gates_(plain)
+    if has_left:
+        merge_linear_(plain)
+    return plain
 
 
 def remove_gates_(model: nn.Module) -> nn.Module:
     """As :func:`export`, in place: the parameters stay those that the optimizer holds.
+
+    For their sake nothing is merged.
 
     Returns:
         The model, without its wrapping of compilation or data parallelism.
@@ -70,14 +85,20 @@ def remove_gates_(model: nn.Module) -> nn.Module:
                     f"gate {name!r} has {unsettled} units with θ between 0 and 1; settle them "
                     "with pruner.settle_(optimizer) first"
                 )
-    if isinstance(model, (BernoulliGate, Gated)):
-        return _settled(model, {})
     settled: dict[nn.Module, nn.Module] = {}
-    for parent in list(model.modules()):
+    modules = list(model.modules())
+    plain = _settled(model, settled)
+    for parent in modules:
         for name, child in list(parent._modules.items()):
-            if isinstance(child, (BernoulliGate, Gated)):
-                setattr(parent, name, _settled(child, settled))
-    return model
+            if not isinstance(child, _GATED):
+                continue
+            instead = _settled(child, settled)
+            nothing = isinstance(child, LayerGate) and type(instead) is nn.Identity
+            if nothing and type(parent) is nn.Sequential:
+                del parent._modules[name]
+            else:
+                setattr(parent, name, instead)
+    return plain
 
 
 def save_model(
@@ -216,11 +237,31 @@ def _has_mask(module: nn.Module) -> bool:
     return any(isinstance(hook, prune.BasePruningMethod) for hook in hooks)
 
 
+_GATED = (BernoulliGate, Gated, LayerGate)
+"""What something plain takes the place of."""
+
+
+def _is_shallower(model: nn.Module) -> bool:
+    """Whether some section has left, or is closed."""
+    return any(isinstance(m, LayerGate) and not _is_there(m) for m in model.modules())
+
+
+def _is_there(layer: LayerGate) -> bool:
+    return layer.gate is not None and bool(layer.gate.is_open().all())
+
+
 def _settled(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
     """What stands in place of a gate or of a gated module; one for all its names."""
     if module in known:
         return known[module]
-    if isinstance(module, BernoulliGate):
+    if isinstance(module, LayerGate):
+        path = _settled(module.path, known)
+        # So that its parameters keep their names.
+        named = nn.Sequential(OrderedDict(path=path)).train(module.training)
+        known[module] = path if type(path) is nn.Identity else named
+        if module.section is not None and _is_there(module):
+            known[module] = residual(_settled(module.section, known), path).train(module.training)
+    elif isinstance(module, BernoulliGate):
         known[module] = _without_theta(module)
     elif isinstance(module, Gated):
         inner, gate = _settled(module.module, known), _settled(module.gate, known)
@@ -253,8 +294,17 @@ def _without_theta(gate: BernoulliGate) -> nn.Module:
 
 
 def settled_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The unpruned model without gates, with a mask where the saved one has a mask."""
+    """The unpruned model without gates, with a mask where the saved one has a mask.
+
+    Sections of which there are no tensors have left, and layers of which there are none are merged
+    with the next.
+    """
     settled = copy.deepcopy(model)
+    leave_(settled, left_sections(settled, tensors))
     for name, gate in any_gates(settled).items():
         gate.theta.data.fill_(0.0 if f"{name}.mask" in tensors else 1.0)
-    return remove_gates_(settled)
+    has_left = _is_shallower(settled)
+    settled = remove_gates_(settled)
+    if has_left:
+        merge_linear_(settled, lambda name, *_: f"{name}.weight" not in tensors)
+    return settled

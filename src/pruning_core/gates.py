@@ -44,6 +44,9 @@ class BernoulliGate(nn.Module):
         TypeError: for an estimator that is not pathwise.
     """
 
+    may_close = False
+    """Whether all of its units may leave; else the last one is kept."""
+
     theta: Tensor
     theta_average: Tensor
     gradient_average: Tensor
@@ -89,7 +92,7 @@ class BernoulliGate(nn.Module):
         if not isinstance(estimator, Pathwise):
             name = type(estimator).__name__
             raise TypeError(
-                f"{name} is no estimator that a gate can draw with; if it compares several passes, "
+                f"{name} is no estimator that a gate can draw with; if it needs a pass of its own, "
                 f"give it to the pruner: BernoulliPruner(model, …, estimator={name}(…))"
             )
         self._estimator = estimator
@@ -100,16 +103,7 @@ class BernoulliGate(nn.Module):
         return self.theta.numel()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if (
-            inputs.dim() < 2
-            or not -inputs.dim() < self.dim < inputs.dim()
-            or inputs.shape[self.dim] != self.num_units
-        ):
-            expected = f"(N, {self.num_units}, …)" if self.dim == 1 else f"{self.num_units} entries"
-            raise ValueError(
-                f"the gate has {self.num_units} units, but its input has shape "
-                f"{tuple(inputs.shape)}; {expected} along dimension {self.dim} was expected"
-            )
+        self._check(inputs)
         learning = self.training and not self.is_settled
         if learning and torch.is_grad_enabled():
             self.took_part = True  # BernoulliPruner.step() asks, and takes it back
@@ -150,6 +144,19 @@ class BernoulliGate(nn.Module):
 
     def extra_repr(self) -> str:
         return f"num_units={self.num_units}" + (f", dim={self.dim}" if self.dim != 1 else "")
+
+    def _check(self, inputs: Tensor) -> None:
+        """Raise a ValueError for an input of another shape."""
+        if (
+            inputs.dim() < 2
+            or not -inputs.dim() < self.dim < inputs.dim()
+            or inputs.shape[self.dim] != self.num_units
+        ):
+            expected = f"(N, {self.num_units}, …)" if self.dim == 1 else f"{self.num_units} entries"
+            raise ValueError(
+                f"the gate has {self.num_units} units, but its input has shape "
+                f"{tuple(inputs.shape)}; {expected} along dimension {self.dim} was expected"
+            )
 
     def _put(self, name: str, value: Tensor) -> None:
         """Give a buffer other contents; θ stays the object that the pruner holds."""

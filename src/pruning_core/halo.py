@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.metrics import weights
+from pruning_core.optimizer_states import has_left
 
 PULL_LIMIT = 1e3
 """∂P/∂λ is limited to so many times ψ; λ still rests where it would, and no step is infinite."""
@@ -200,6 +201,8 @@ class Halo(nn.Module):
         if not present.issuperset(self._weights):
             named = dict(model.named_parameters(remove_duplicate=False))
             pairs = list(zip(self._names, self._weights, strict=True))
+            pairs = [(name, weight) for name, weight in pairs if not has_left(weight)]
+            self._names = tuple(name for name, _ in pairs)
             for name, weight in pairs:
                 if weight not in present and name not in named:
                     raise RuntimeError(
@@ -305,12 +308,13 @@ class Halo(nn.Module):
 
         Args:
             kept: before they shrink, of each weight that will, the positions that stay on each axis
-                that loses some.
+                that loses some; none of a weight that leaves as a whole.
         """
         weights, survivors = self.weights, []
         everything = torch.arange(len(self.coefficients), device=self.coefficients.device)
         for weight, part in zip(weights, _parts(everything, weights), strict=True):
             for axis, positions in kept.get(weight, {}).items():
+                part = part.reshape(part.shape or (1,))
                 part = part.index_select(axis, positions.to(part.device))
             survivors.append(part.reshape(-1))
         return torch.cat(survivors)

@@ -1,4 +1,4 @@
-"""LeNet-300-100 and LeNet-5 (Caffe), with gates where units can be pruned."""
+"""LeNet-300-100 and LeNet-5 (Caffe), with gates on their units; and all models by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.gates import BernoulliGate, InputGate
-from pruning_core.metrics import weighted_layers
+from pruning_core.metrics import architecture, weighted_layers
+from pruning_core.residual import (
+    lenet_5_skip,
+    residual_cnn,
+    residual_perceptron,
+    section_sizes,
+    size_inside,
+)
 
 
 def lenet_300_100(
@@ -141,7 +148,9 @@ Layer = tuple[int, int, int]
 class Architecture:
     """What is known of a model, beside its builder, from the sizes of its layers alone.
 
-    The units of a model are those that :func:`pruning_core.metrics.architecture` counts.
+    The units of a model are those that :func:`pruning_core.metrics.architecture` counts. Of a model
+    with sections that may leave they are what is in front of them, and what is inside of each: 0 of
+    one that has left.
 
     Attributes:
         build: the builder.
@@ -149,23 +158,44 @@ class Architecture:
         hidden: sizes that the model is named after, of its hidden layers.
         options: those sizes, or others, as keyword arguments of the builder.
         gate_option: the builder's option for gates beyond those of the hidden layers.
-        units: names of the kinds of units, for tables.
-        start: how many units there are before pruning, from the sizes of the hidden layers.
+        units: names of the kinds of units, for tables; the last is that of each section, if there
+            may be several.
+        start: how many units there are before pruning, from the sizes of the hidden layers and the
+            number of sections.
         layers: the layers between so many units, and so many outputs.
+        has_sections: whether parts of it may leave as a whole.
+        sections: how many of one kind it has, if that may be chosen; else 0.
+        read: the units that a network of this kind has, which had so many sections.
+        inside: of such units, those inside of the sections.
     """
 
     build: Callable[..., nn.Sequential]
     image: tuple[int, int, int]
     hidden: tuple[int, ...]
     options: Callable[[Sequence[int]], dict[str, Any]]
-    gate_option: str
+    gate_option: str | None
     units: tuple[str, ...]
-    start: Callable[[Sequence[int]], tuple[int, ...]]
+    start: Callable[[Sequence[int], int], tuple[int, ...]]
     layers: Callable[[Sequence[int], int], list[Layer]]
+    has_sections: bool = False
+    sections: int = 0
+    read: Callable[[nn.Module, int], list[int]] = lambda model, _: architecture(model)
+    inside: Callable[[Sequence[int]], Sequence[int]] = lambda units: ()
 
-    def dense(self, hidden: Sequence[int] = ()) -> tuple[int, ...]:
+    def dense(self, hidden: Sequence[int] = (), sections: int = 0) -> tuple[int, ...]:
         """Units before pruning; with the sizes the model is named after by default."""
-        return self.start(hidden or self.hidden)
+        return self.start(hidden or self.hidden, sections or self.sections)
+
+    def names(self, units: Sequence[int]) -> list[str]:
+        """Of each of so many units, what they are."""
+        *names, last = self.units
+        if not self.sections:
+            return [*names, last]
+        return [*names, *(f"{last} {n}" for n in range(1, len(units) - len(names) + 1))]
+
+    def depth(self, units: Sequence[int]) -> int:
+        """How many sections are there."""
+        return sum(size > 0 for size in self.inside(units))
 
     def count_weights(self, units: Sequence[int], num_classes: int = 10) -> int:
         """Weights between so many units, as :func:`pruning_core.metrics.count_weights` has them."""
@@ -186,6 +216,53 @@ def _convolutional(units: Sequence[int], num_classes: int) -> list[Layer]:
     return [*convolutions, (features, hidden, 1), (hidden, num_classes, 1)]
 
 
+def _residual(units: Sequence[int], num_classes: int) -> list[Layer]:
+    """Of pixels, a stream, and sections beside it."""
+    pixels, width, *inner = units
+    there = [size for size in inner if size]
+    sections = [layer for size in there for layer in ((width, size, 1), (size, width, 1))]
+    return [(pixels, width, 1), *sections, (width, num_classes, 1)]
+
+
+def _residual_convolutional(units: Sequence[int], num_classes: int) -> list[Layer]:
+    """Of a stream of 7 × 7 places, and sections beside it."""
+    filters, *inner = units
+    there = [size for size in inner if size]
+    places = 7 * 7
+    sections = [
+        layer for size in there for layer in ((9 * filters, size, places), (size, filters, places))
+    ]
+    return [(25, filters, places), *sections, (places * filters, num_classes, 1)]
+
+
+def _with_paths(units: Sequence[int], num_classes: int) -> list[Layer]:
+    """Of LeNet-5, whose two sections have a linear path beside them, of 1 × 1 filters the first."""
+    first, second, maps, hidden = units
+    features = 4 * 4 * maps
+    layers = [(25, first, 24 * 24), (first, maps, 4 * 4), (features, num_classes, 1)]
+    if second:
+        layers.append((25 * first, second, 8 * 8))
+    if hidden:
+        layers += [(features, hidden, 1), (hidden, num_classes, 1)]
+    return layers
+
+
+def _read_residual(model: nn.Module, sections: int) -> list[int]:
+    stem = model.get_submodule("stem")
+    pixels = [stem.in_features] if isinstance(stem, nn.Linear) else []
+    inner = section_sizes(model.get_submodule("sections"), sections)
+    return [*pixels, len(stem.get_parameter("weight")), *inner]
+
+
+def _read_with_paths(model: nn.Module, sections: int) -> list[int]:
+    first = len(model.get_parameter("conv1.weight"))
+    convolution, hidden = model.get_submodule("convolution"), model.get_submodule("hidden")
+    path = convolution._modules.get("path", convolution)
+    assert path is not None
+    maps = len(path.get_parameter("weight"))
+    return [first, size_inside(convolution), maps, size_inside(hidden)]
+
+
 MODELS: dict[str, Architecture] = {
     "lenet-300-100": Architecture(
         build=lenet_300_100,
@@ -194,7 +271,7 @@ MODELS: dict[str, Architecture] = {
         options=lambda hidden: {"hidden": list(hidden)},
         gate_option="gate_inputs",
         units=("input pixels", "hidden 1", "hidden 2"),
-        start=lambda hidden: (28 * 28, *hidden),
+        start=lambda hidden, _: (28 * 28, *hidden),
         layers=lambda units, classes: [(a, b, 1) for a, b in pairwise([*units, classes])],
     ),
     "lenet-5": Architecture(
@@ -204,8 +281,49 @@ MODELS: dict[str, Architecture] = {
         options=lambda hidden: {"filters": list(hidden[:2]), "hidden": hidden[2]},
         gate_option="gate_features",
         units=("filters 1", "filters 2", "features", "hidden"),
-        start=lambda hidden: (hidden[0], hidden[1], 4 * 4 * hidden[1], hidden[2]),
+        start=lambda hidden, _: (hidden[0], hidden[1], 4 * 4 * hidden[1], hidden[2]),
         layers=_convolutional,
+    ),
+    "residual-perceptron": Architecture(
+        build=residual_perceptron,
+        image=IMAGE_SHAPE,
+        hidden=(100, 100),
+        options=lambda hidden: {"width": hidden[0], "inner": hidden[1]},
+        gate_option="gate_inputs",
+        units=("input pixels", "stream", "section"),
+        start=lambda hidden, sections: (28 * 28, hidden[0], *[hidden[1]] * sections),
+        layers=_residual,
+        has_sections=True,
+        sections=10,
+        read=_read_residual,
+        inside=lambda units: units[2:],
+    ),
+    "residual-cnn": Architecture(
+        build=residual_cnn,
+        image=IMAGE_SHAPE,
+        hidden=(16, 16),
+        options=lambda hidden: {"filters": hidden[0], "inner": hidden[1]},
+        gate_option=None,
+        units=("stream", "section"),
+        start=lambda hidden, sections: (hidden[0], *[hidden[1]] * sections),
+        layers=_residual_convolutional,
+        has_sections=True,
+        sections=10,
+        read=_read_residual,
+        inside=lambda units: units[1:],
+    ),
+    "lenet-5-skip": Architecture(
+        build=lenet_5_skip,
+        image=IMAGE_SHAPE,
+        hidden=(20, 50, 500),
+        options=lambda hidden: {"filters": list(hidden[:2]), "hidden": hidden[2]},
+        gate_option=None,
+        units=("filters 1", "filters 2", "maps", "hidden"),
+        start=lambda hidden, _: (hidden[0], hidden[1], hidden[1], hidden[2]),
+        layers=_with_paths,
+        has_sections=True,
+        read=_read_with_paths,
+        inside=lambda units: (units[1], units[3]),
     ),
 }
 """Models by the name the command line gives them."""

@@ -1,8 +1,8 @@
-"""Tensors that shrink along their axes, in place, with what optimizers remember of each entry."""
+"""Tensors that shrink along their axes or leave, with what optimizers remember of each entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -51,15 +51,35 @@ class Shrinking:
             tensor.grad = self.of(gradient)
 
 
+def nothing() -> dict[int, Tensor]:
+    """By axis, the positions that stay of a tensor that leaves as a whole: none."""
+    return {0: torch.empty(0, dtype=torch.long)}
+
+
+def has_left(tensor: Tensor) -> bool:
+    """Whether the section that had the tensor has left its model."""
+    return tensor in _left
+
+
 def check_states(
-    optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[Tensor, Shrinking]
+    optimizers: Sequence[torch.optim.Optimizer],
+    tensors: Mapping[Tensor, Shrinking],
+    leaving: Collection[Tensor] = (),
 ) -> None:
-    """Raises CompactionError for a state of theirs that has no entry for each of the tensor's."""
+    """Raises CompactionError for a state of theirs that has no entry for each of the tensor's.
+
+    Args:
+        optimizers: whose states they are.
+        tensors: that lose entries.
+        leaving: tensors that go as a whole.
+    """
     for optimizer in optimizers:
         kind = type(optimizer).__name__
-        held = [p for group in optimizer.param_groups for p in group["params"] if p in tensors]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        held = [p for p in parameters if p in tensors]
+        touched = held or [p for p in parameters if p in leaving]
         # All of its states: some keep one for all parameters, with the first of them.
-        for parameter, state in optimizer.state.items() if held else ():
+        for parameter, state in optimizer.state.items() if touched else ():
             for key, value in state.items():
                 sliceable = isinstance(value, Tensor) and value.shape in (parameter.shape, ())
                 if not (sliceable or isinstance(value, (int, float, type(None)))):
@@ -76,6 +96,20 @@ def check_states(
             )
 
 
+def drop_(optimizers: Sequence[torch.optim.Optimizer], leaving: Collection[Tensor]) -> None:
+    """Take tensors out of the groups and states of optimizers; a group without any stays."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["params"][:] = [p for p in group["params"] if p not in leaving]
+        for parameter in leaving:
+            optimizer.state.pop(parameter, None)
+    for tensor in leaving:
+        tensor.grad = None
+        _left[tensor] = True
+    if leaving:
+        _watch()
+
+
 def shrink_states_(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[Tensor, Shrinking]
 ) -> None:
@@ -87,10 +121,17 @@ def shrink_states_(
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
                     state[key] = tensors[parameter].of(value)
+    _watch()
+
+
+def _watch() -> None:
     _seen.clear()
     if not _watching:
         _watching.append(register_optimizer_step_pre_hook(_refuse_stale_state))
 
+
+_left: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Tensors that left with their section."""
 
 _shrunk: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """The shapes that shrunk tensors had before."""
@@ -106,6 +147,12 @@ def _refuse_stale_state(optimizer: torch.optim.Optimizer, args: object, kwargs: 
     if optimizer in _seen:
         return
     for parameter, state in optimizer.state.items():
+        if state and has_left(parameter):
+            raise CompactionError(
+                f"{type(optimizer).__name__} has a state of a parameter of shape "
+                f"{tuple(parameter.shape)} that has left the model with its section; hand this "
+                "optimizer to compact_ too"
+            )
         former = _shrunk.get(parameter) or []
         for key, value in state.items() if former else ():
             stale = isinstance(value, Tensor) and value.shape in former

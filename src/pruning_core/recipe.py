@@ -81,6 +81,10 @@ class Recipe:
             return self.smoothing
         return 1 - 1 / max(1 / (1 - self.smoothing), step / 10)
 
+    def window_growth(self, step: int) -> float:
+        """The window of that average after so many steps, over the first one."""
+        return (1 - self.smoothing) / (1 - self.smoothing_after(step))
+
     def steps_to_remove(self, theta: float, theta_step: float) -> int:
         """Steps until a unit that is worth nothing counts as dead; at most a million.
 

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from pruning_core.coupling import CompactionError, Removal, not_silent, said
-from pruning_core.gates import named_gates
+from pruning_core.gates import any_gates
 from pruning_core.inputs import Inputs
 
 _EXAMPLES = 8
@@ -48,14 +48,17 @@ class Rehearsal:
     def __init__(self, model: nn.Module, real: nn.Module, removal: Removal, inputs: Inputs) -> None:
         self.model, self.real, self.removal = model, real, removal
         self.inputs = [inputs, _random(inputs)]
-        self.modes = {module: module.training for module in real.modules()}
+        named = real.named_modules(remove_duplicate=False)
+        self.modes = {name: module.training for name, module in named}
         self.calls = [
             (given, training) for given in range(len(self.inputs)) for training in (False, True)
         ]
         closed = {}
-        for name, gate in named_gates(model).items():
+        for name, gate in any_gates(model).items():
             closed[name] = torch.ones_like(gate.theta.detach())
             closed[name][removal.units.get(name, [])] = 0.0
+            if name in removal.sections:
+                closed[name].zero_()
         with self._listening_readers():
             self.masked = self._run(closed)
         if all(isinstance(found, Exception) for found in self.masked.values()):
@@ -70,37 +73,47 @@ class Rehearsal:
         Raises:
             CompactionError: naming the gates and, if it can be told, the layer that differs.
         """
-        opened = {n: torch.ones_like(g.theta.detach()) for n, g in named_gates(self.model).items()}
+        opened = {n: torch.ones_like(g.theta.detach()) for n, g in any_gates(self.model).items()}
         small = self._run(opened)
-        gates = ", ".join(repr(name) for name in self.removal.units)
+        closed, advice = self._described()
         for call, expected in self.masked.items():
             found, mode = small[call], "training" if call[1] else "evaluation"
             if isinstance(expected, Exception):
                 continue  # neither does the masked network run in this mode
             if isinstance(found, Exception):
                 raise CompactionError(
-                    f"without the closed units of gate {gates} the network does not run in {mode} "
-                    f"mode ({said(found)}); sizes that are written down in the model have to be "
-                    "taken from its tensors, as x.flatten(1) does"
+                    f"without the {closed} the network does not run in {mode} mode "
+                    f"({said(found)}); {advice[0]}"
                 ) from found
             difference = expected.difference(found)
             if difference is not None:
                 raise CompactionError(
-                    f"without the closed units of gate {gates} the network computes something else "
-                    f"in {mode} mode ({difference}); put the gate where nothing mixes its channels "
-                    "before the next layer reads them"
+                    f"without the {closed} the network computes something else in {mode} mode "
+                    f"({difference}); {advice[1]}"
                 )
+
+    def _described(self) -> tuple[str, tuple[str, str]]:
+        """What is closed, and the remedies: if it does not run, or computes something else."""
+        sections, units = self.removal.sections, self.removal.units
+        if sections:
+            alone = "let nothing but its LayerGate call, read or count a section"
+            return f"closed section of gate {', '.join(map(repr, sections))}", (alone, alone)
+        return f"closed units of gate {', '.join(map(repr, units))}", (
+            "sizes that are written down in the model have to be taken from its tensors, as "
+            "x.flatten(1) does",
+            "put the gate where nothing mixes its channels before the next layer reads them",
+        )
 
     def _run(self, held: Mapping[str, Tensor]) -> dict[tuple[int, bool], _Outputs | Exception]:
         found: dict[tuple[int, bool], _Outputs | Exception] = {}
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(_still_statistics(self.model))
-            for name, gate in named_gates(self.model).items():
+            for name, gate in any_gates(self.model).items():
                 stack.enter_context(gate.hold(held[name].unsqueeze(0)))
             for given, training in self.calls:
-                for module, real in zip(self.model.modules(), self.modes.values(), strict=True):
-                    module.training = real if training else False
+                for name, module in self.model.named_modules():
+                    module.training = self.modes[name] if training else False
                 if training and not any(self.modes.values()):
                     self.model.train()
                 torch.manual_seed(given)

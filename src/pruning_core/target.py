@@ -94,7 +94,7 @@ class TargetSize:
         self.of = of
         self._size = ExpectedSize(pruner.model, pruner.example_inputs, of)
         gates = pruner.gates
-        self._whole = self._size({name: torch.ones_like(g.theta) for name, g in gates.items()})
+        self._whole = float(self._size({n: torch.ones_like(g.theta) for n, g in gates.items()}))
         least = self._share_of({name: _fewest(gate) for name, gate in gates.items()})
         if share < least:
             raise ValueError(
@@ -116,13 +116,13 @@ class TargetSize:
         return self._share_of({n: g.is_open() for n, g in self.pruner.gates.items()})
 
     def __str__(self) -> str:
-        priors = self.pruner.hyper_priors.values()
-        prices = [prior.price * self.pruner.price_factor for prior in priors]
+        costs = self.pruner.costs.prices().values()
+        prices = [price * self.pruner.price_factor for price in costs]
         least, most = f"{min(prices):.3g}", f"{max(prices):.3g}"
         price = least if least == most else f"{least} to {most}"
         return (
             f"{self.reached:.3g} of the {self.of} left, {self.share:g} wanted; "
-            f"a unit costs {price} nats"
+            f"log γ is {price} nats"
         )
 
     def step(self) -> None:
@@ -178,7 +178,7 @@ class TargetSize:
         self._has_ended = state_dict["has_ended"]
 
     def _share_of(self, theta: Mapping[str, Tensor]) -> float:
-        return self._size(theta) / self._whole
+        return float(self._size(theta).detach()) / self._whole
 
     def _wanted(self, step: float) -> float:
         """The share that the schedule asks for after so many steps."""
@@ -191,13 +191,18 @@ class TargetSize:
     def _foretold(self, worths: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
         """θ a while later at that factor of the price, if the worths stay as they are."""
         foretold = {}
+        gates, costs = self.pruner.gates, self.pruner.costs
+        prices, scales = costs.slopes(gates), costs.scales(gates)
         for group in self.pruner.param_groups:
-            name, scale = group["name"], group["price"] * factor
-            gate, price = self.pruner.gates[name], self.pruner.hyper_priors[name].price * factor
+            name = group["name"]
+            if name not in gates:
+                continue  # it left with its section
+            gate = gates[name]
             theta = gate.theta.detach()
             if gate.theta.requires_grad and not gate.is_settled:
-                slope = self.pruner.price_scale * price - worths[name]
-                theta = (theta - _AHEAD * self._total * group["lr"] * slope / scale).clamp(0, 1)
+                slope = self.pruner.price_scale * factor * prices[name] - worths[name]
+                moved = _AHEAD * self._total * group["lr"] * slope / (scales[name] * factor)
+                theta = (theta - moved).clamp(0, 1)
             foretold[name] = theta
         return foretold
 

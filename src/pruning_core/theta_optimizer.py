@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pruning_core._projected import projected_step_
+from pruning_core.costs import Costs
 from pruning_core.estimators import Comparing
 from pruning_core.gates import BernoulliGate
 from pruning_core.recipe import NEAR_ZERO, Recipe
@@ -26,16 +27,18 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     Attributes:
         gates: by name.
+        costs: of the units.
         num_examples: N, the size of the training set.
         recipe: what follows the steps.
 
     Args:
         gates: by name; each has a parameter group of that name, whose ``lr`` is its step on θ.
-        prices: by name, what a unit costs in nats, the scale of its step.
+        costs: of the units; by what each costs its step is scaled.
         num_examples: N.
         theta_step: of all gates at first.
         recipe: what follows the steps.
         compares: an estimator that needs several passes, if there is one.
+        inside: names of the gates that stand inside of sections, which may leave as a whole.
     """
 
     # GradScaler then hands over its scale, and asks no device whether to step.
@@ -44,22 +47,25 @@ class ThetaOptimizer(torch.optim.Optimizer):
     def __init__(
         self,
         gates: Mapping[str, BernoulliGate],
-        prices: Mapping[str, float],
+        costs: Costs,
         num_examples: int,
         theta_step: float,
         recipe: Recipe,
         compares: Comparing | None = None,
+        inside: Collection[str] = (),
     ) -> None:
         _check_theta_step(theta_step)
-        self.gates = gates
+        self.gates = dict(gates)
+        self.costs = costs
         self.num_examples = num_examples
         self.recipe = recipe
         self._compares = compares
+        self._inside = frozenset(inside)
         self._has_compared = False
         self._skipped: int | Tensor = 0
         self._loss_scale: Tensor | None = None
         groups = [
-            {"params": [gate.theta], "name": name, "price": prices[name]}
+            {"params": [gate.theta], "name": name, "price": costs.prices()[name]}
             for name, gate in gates.items()
         ]
         start = {"smoothing": recipe.smoothing_after(0), "price_scale": recipe.price_scale(0)}
@@ -107,6 +113,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
         if self.recipe.total_steps is not None:
             self.price_scale = self.recipe.price_scale(value)
             self.smoothing = self.recipe.smoothing_after(value)
+            for gate in self.gates.values():
+                gate.estimator.follow(self.recipe.window_growth(value))
 
     @property
     def is_settled(self) -> bool:
@@ -138,17 +146,14 @@ class ThetaOptimizer(torch.optim.Optimizer):
             return loss
         moving = self._moving()
         if moving:
-            groups = {group["name"]: group for group in self.param_groups}
-            rates = [
-                -group["lr"] * self.num_examples / (group["price"] * group["price_factor"])
-                for group in map(groups.__getitem__, moving)
-            ]
+            rates = self._rates(moving)
             scale: Tensor | None = getattr(self, "grad_scale", None)
             if not hasattr(self, "grad_scale") and self.steps % _LOOKS_AT_SCALE < 2:
                 self._check_scale()
             inverse = None if scale is None else scale.reciprocal()
             gates = [self.gates[name] for name in moving]
             self._skipped += projected_step_(gates, rates, self.smoothing, inverse)
+            self._follow_prices()
         self._forget_pass()
         self.steps += 1
         if self.steps >= self.recipe.settle_at:
@@ -185,12 +190,20 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def keep_last_units_(self, dead: dict[str, Tensor]) -> None:
-        """Where all units of a gate are dead, spare the best, with a warning."""
+        """Where all units of a gate are dead, spare the best, with a warning.
+
+        A section's own gate may close. It decides about the last unit of those inside, which
+        stays as long as the section does, without a word.
+        """
         for name, mask in dead.items():
             gate = self.gates[name]
-            if not bool(mask.all()):
+            if gate.may_close or not bool(mask.all()):
                 continue
             best = int(gate.theta.argmax())
+            if name in self._inside:
+                gate.theta[best] = gate.theta_average[best] = 1.0
+                mask[best] = False
+                continue
             theta = float(gate.theta[best])
             if theta < NEAR_ZERO:
                 why = "log_gamma is too large for this layer, or theta_step for the first epochs"
@@ -210,6 +223,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
 
     def warn_if_short(self, steps: int, total_steps: int) -> None:
         """Warn if so many steps of a run cannot remove a unit that is worth nothing."""
+        if not self.gates:
+            return
         theta = min(float(gate.theta.detach().min()) for gate in self.gates.values())
         needed = self.recipe.steps_to_remove(theta, self.theta_step)
         if steps < needed:
@@ -220,6 +235,27 @@ class ThetaOptimizer(torch.optim.Optimizer):
                 stacklevel=3,
             )
 
+    def known_costs(self) -> Costs:
+        """The costs, ready to be asked."""
+        return self.costs
+
+    def _rates(self, names: Sequence[str]) -> list[float] | list[Tensor]:
+        """By gate, how far an averaged gradient of 1 moves θ; a number, or one for each unit."""
+        groups = {group["name"]: group for group in self.param_groups}
+        scales: Mapping[str, Any] = self.known_costs().scales(self.gates)
+        return [
+            -group["lr"] * self.num_examples / (scales[group["name"]] * group["price_factor"])
+            for group in map(groups.__getitem__, names)
+        ]
+
+    def _follow_prices(self) -> None:
+        """Let averages have the prices that units have now, as if they had always been so."""
+        for name, change in self.known_costs().follow(self.gates).items():
+            gate, group = self.gates[name], self.param_groups[0]
+            if not gate.is_settled:
+                charged = group["price_scale"] * group["price_factor"]
+                gate.gradient_average.add_(change, alpha=charged / self.num_examples)
+
     def _set(self, name: str, value: float) -> None:
         for group in self.param_groups:
             group[name] = value
@@ -228,8 +264,9 @@ class ThetaOptimizer(torch.optim.Optimizer):
         """Names of the gates whose θ the last passes have a say in."""
         if self._compares is not None and not self._has_compared:
             raise RuntimeError(
-                f"{type(self._compares).__name__} compares several passes: call pruner.backward("
-                "lambda: per-example losses, num_examples) in place of loss.backward()"
+                f"{type(self._compares).__name__} has a backward pass of its own: call "
+                "pruner.backward(lambda: per-example losses, num_examples) in place of "
+                "loss.backward()"
             )
         learning = {
             name: gate
@@ -274,7 +311,8 @@ class ThetaOptimizer(torch.optim.Optimizer):
     def hold_thetas(self) -> None:
         """Make sure of the θ that the gates have now."""
         for group in self.param_groups:
-            group["params"] = [self.gates[group["name"]].theta]
+            gate = self.gates.get(group["name"])
+            group["params"] = [] if gate is None else [gate.theta]
 
 
 def _check_theta_step(value: float) -> None:

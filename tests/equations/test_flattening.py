@@ -1,5 +1,6 @@
 """The chapter on the flattening hyper-prior, against quadrature and numerical minimisation."""
 
+import itertools
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, logit
 
 from pruning_core.hyperprior import Beta, Fixed, Flattening, HyperPrior, resting_theta
+from pruning_core.theory import enumeration
 
 THETAS = [0.01, 0.2, 0.5, 0.77, 0.995]
 
@@ -191,3 +193,80 @@ def test_prop_flattening_stall(worth: float) -> None:
     b = 20.0
     expected = 0.0 if worth < math.log(b) else (math.exp(worth) - b) / (math.exp(worth) - 1)
     assert rest(Beta(1, b)) == pytest.approx(expected, abs=1e-4)
+
+
+TABLE = tensor(7.0, 3.0, 4.5, 0.5, 6.0, 1.0, 5.0, 2.0)
+PRICE = 1.7
+
+
+def joint(mask: tuple[int, ...], loss: float) -> float:
+    """p(y, ξ | π) with π = 1/(1 + γ), a product written out."""
+    pi = 1 / (1 + math.exp(PRICE))
+    return math.prod(pi if on else 1 - pi for on in mask) * math.exp(-loss)
+
+
+def test_eq_flattening_temperature() -> None:
+    """At T = 1 it is minus the bound under the fixed π, and at T = 0 it is J; by loops."""
+    pi, constant = 1 / (1 + math.exp(PRICE)), 3 * math.log1p(math.exp(-PRICE))
+    generator = np.random.default_rng(0)
+    for theta in generator.uniform(0, 1, (20, 3)):
+        bound = mean = 0.0
+        for mask, loss in zip(itertools.product([0, 1], repeat=3), TABLE.tolist(), strict=True):
+            q = math.prod(t if on else 1 - t for on, t in zip(mask, theta, strict=True))
+            bound += q * (math.log(joint(mask, loss)) - math.log(q))
+            mean += q * (loss + PRICE * sum(mask))
+        found = [
+            float(enumeration.tempered(TABLE, tensor(*theta), PRICE, t)) for t in (1.0, 0.5, 0.0)
+        ]
+        assert found[0] == pytest.approx(-bound - constant)
+        assert found[2] == pytest.approx(mean)
+        assert found[1] == pytest.approx((found[0] + found[2]) / 2)
+        divergence = sum(kl(float(t), pi) for t in theta)
+        assert found[0] - mean == pytest.approx(divergence - constant - PRICE * theta.sum())
+
+
+def test_prop_flattening_map() -> None:
+    """Differences of J are those of log posteriors; no point of the cube is below the best mask."""
+    listed = list(zip(itertools.product([0, 1], repeat=3), TABLE.tolist(), strict=True))
+    evidence = sum(joint(mask, loss) for mask, loss in listed)
+    posterior = [joint(mask, loss) / evidence for mask, loss in listed]
+    corners = enumeration.masks(3)
+    values = enumeration.tempered(TABLE, corners, PRICE, 0.0)
+    assert (values[0] - values).tolist() == pytest.approx(
+        np.log(posterior) - math.log(posterior[0])
+    )
+    assert int(values.argmin()) == int(np.argmax(posterior))
+    inside = torch.rand(20_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert float(enumeration.tempered(TABLE, inside, PRICE, 0.0).min()) > float(values.min())
+
+
+def test_eq_flattening_tempered_rest() -> None:
+    """Where F is smallest in one θ, by scipy's search; at a low temperature that is an end."""
+    theta = tensor(0.3, 0.6, 0.8)
+    for temperature in (1.0, 0.3):
+
+        def along(t: float, temperature: float = temperature) -> float:
+            return float(enumeration.tempered(TABLE, tensor(0.3, t, 0.8), PRICE, temperature))
+
+        worth = -float(enumeration.differences(TABLE, theta)[1])
+        found: Any = minimize_scalar(
+            along, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}
+        )
+        assert found.x == pytest.approx(expit((worth - PRICE) / temperature), abs=1e-5)
+
+
+def test_fig_flattening_twins() -> None:
+    """Of two units that do the same job: half each, nearly one, and one."""
+    pi = torch.sigmoid(tensor(-4.0, -4.0))
+    for worth, share in ((8.0, 0.95), (4.5, 0.25)):
+        table = tensor(worth, 0.0, 0.0, 0.0)
+        exact = enumeration.posterior(table, pi)
+        assert float(exact[1]) == pytest.approx(float(exact[2]))
+        product = enumeration.best_product(table, pi)
+        bound = float(enumeration.elbo(table, product, pi))
+        grid = torch.cartesian_prod(*[torch.linspace(0.001, 0.999, 300).double()] * 2)
+        assert bound >= float(enumeration.elbo(table, grid, pi).max()) - 1e-9
+        probabilities = enumeration.probabilities(product)
+        assert (float(probabilities[1:3].max()) > share) == (worth == 8.0)
+        path = enumeration.projected_descent(table, 4.0, tensor(0.9, 0.8), 0.01, 4000)
+        assert path[-1].tolist() == [1.0, 0.0]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from pruning_core.estimators import DisARM, Estimator, ExactSum, Reinforce
 from pruning_core.gates import BernoulliGate
 from pruning_core.pathwise import IntegratedGates, Pathwise
+from pruning_core.relaxations import Trapezoid
+from pruning_core.theory import mixture
+from pruning_core.theory.enumeration import expectation
 from pruning_core.theory.one_gate import LogisticGate
 
 THETA = np.array([0.2, 0.55, 0.9])
@@ -46,8 +50,14 @@ def bilinear(xi: Tensor) -> Tensor:
     return torch.exp(-1.5 * xi[:, 0] + 0.8 * xi[:, 1]) + 2 * xi[:, 0] * xi[:, 1] ** 2
 
 
-def draws(estimator: Estimator, theta: list[float], examples: int, seed: int = 0) -> np.ndarray:
-    """One estimate for each of many batches, through the gate of the package; (64, 2)."""
+def draws(
+    estimator: Estimator,
+    theta: list[float],
+    examples: int,
+    seed: int = 0,
+    loss: Callable[[Tensor], Tensor] = bilinear,
+) -> np.ndarray:
+    """One estimate for each of many batches, through the gate of the package; (64, n)."""
     torch.manual_seed(seed)
     gate = BernoulliGate(len(theta))
     if isinstance(estimator, Pathwise):
@@ -56,7 +66,7 @@ def draws(estimator: Estimator, theta: list[float], examples: int, seed: int = 0
     inputs, found = torch.ones(examples, len(theta), requires_grad=True), []
     for _ in range(64):
         gate.theta.grad = None
-        estimator.backward([gate], lambda: bilinear(gate(inputs)), examples)
+        estimator.backward([gate], lambda: loss(gate(inputs)), examples)
         assert gate.theta.grad is not None
         found.append(gate.theta.grad.numpy())
     return np.stack(found)
@@ -130,25 +140,110 @@ def test_thm_gradient_integral() -> None:
     assert integral == pytest.approx(loss(1.0)[0] - loss(0.0)[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.1])
+SIMPSON = [(k / 16, w / 48) for k, w in enumerate([1, *[4, 2] * 7, 4, 1])]
+
+
+def trilinear(xi: Tensor) -> Tensor:
+    """A curved loss of three gates that interact, shape (N, 3) → (N,)."""
+    return torch.exp(-1.5 * xi[:, 0] + 0.8 * xi[:, 1]) + (xi @ xi.new_tensor([0.5, -1.0, 2.0])) ** 2
+
+
+def mean_with_uniform(uniform: tuple[bool, ...], theta: np.ndarray) -> float:
+    """E[L] with these gates uniform, by Simpson's rule, and the others Bernoulli, by masks."""
+    each = [SIMPSON if u else [(0.0, 1 - t), (1.0, t)] for u, t in zip(uniform, theta, strict=True)]
+    places = list(itertools.product(*each))
+    weights = np.array([math.prod(weight for _, weight in place) for place in places])
+    values = torch.tensor([[value for value, _ in place] for place in places]).double()
+    return float(weights @ trilinear(values).numpy())
+
+
+def mixture_mean(fraction: float, theta: np.ndarray) -> float:
+    """E_mix[L], by which gates are uniform."""
+    return sum(
+        math.prod(fraction if u else 1 - fraction for u in uniform)
+        * mean_with_uniform(uniform, theta)
+        for uniform in itertools.product((False, True), repeat=3)
+    )
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.25])
 def test_eq_gradient_mixture(fraction: float) -> None:
-    """Mean of the package's estimator against quadrature over what the other gate may be."""
-    theta = [0.3, 0.7]
-    found = draws(IntegratedGates(fraction), theta, 20_000)
-    for i, j in ((0, 1), (1, 0)):
+    """The mean loss of passes with the gate of the package is that of the mixture, J_f's first."""
+    torch.manual_seed(0)
+    gate = BernoulliGate(3, estimator=IntegratedGates(fraction))
+    gate.theta.data = torch.tensor(THETA, dtype=torch.float32)
+    losses = trilinear(gate(torch.ones(400_000, 3))).detach()
+    error = float(losses.std()) / 400_000**0.5
+    assert error < 0.02
+    assert abs(float(losses.mean()) - mixture_mean(fraction, THETA)) < 4 * error
+    assert abs(mixture_mean(fraction, THETA) - mixture_mean(0.0, THETA)) > 10 * error
 
-        def difference(t: float, i: int = i) -> float:
-            ends = torch.full((2, 2), t)
-            ends[:, i] = torch.tensor([0.0, 1.0])
-            off, on = bilinear(ends)
-            return float(on - off)
 
-        uniform, _ = quad(difference, 0, 1)
-        bernoulli = theta[j] * difference(1.0) + (1 - theta[j]) * difference(0.0)
-        expected = (1 - fraction) * bernoulli + fraction * uniform
-        error = found[:, i].std() / 8
-        assert abs(found[:, i].mean() - expected) < 4 * error
-        assert error < 0.02
+@pytest.mark.parametrize("fraction", [0.5, 0.25, 0.1])
+def test_thm_gradient_exact(fraction: float) -> None:
+    """Three gates: finite differences of J_f, exact as it is affine, and the mean of estimates.
+
+    tests/test_mixture.py has the weights, and the estimator's mean without Monte Carlo.
+    """
+    log_gamma, step = 0.7, 0.05 * np.eye(3)
+
+    def objective(theta: np.ndarray) -> float:
+        return mixture_mean(fraction, theta) + (1 - fraction) * log_gamma * float(theta.sum())
+
+    slopes = [(objective(THETA + s) - objective(THETA - s)) / 0.1 for s in step]
+    curvatures = [objective(THETA + s) + objective(THETA - s) - 2 * objective(THETA) for s in step]
+    assert curvatures == pytest.approx([0, 0, 0], abs=1e-12)
+    found = draws(IntegratedGates(fraction), list(THETA), 20_000, loss=trilinear)
+    error = found.std(0) / 8
+    assert error.max() < 0.03
+    expected = np.array(slopes) / (1 - fraction)
+    assert (np.abs(found.mean(0) + log_gamma - expected) < 4 * error).all()
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.25, 1 / 16])
+def test_eq_gradient_half_open(fraction: float) -> None:
+    """The sum over sets of gates; its slope at f = 0; the bound, with L's extremes on a grid."""
+    grid = mixture.places(3, 8)
+    table = mixture.mixed_table(trilinear(grid).reshape([10] * 3), fraction)
+    found = float(expectation(table, torch.tensor(THETA)))
+    assert found == pytest.approx(mixture_mean(fraction, THETA), rel=1e-5)
+    exact = mixture_mean(0.0, THETA)
+    one = [tuple(j == i for j in range(3)) for i in range(3)]
+    slope = sum(mean_with_uniform(uniform, THETA) - exact for uniform in one)
+    assert (mixture_mean(1e-6, THETA) - exact) / 1e-6 == pytest.approx(slope, rel=1e-4)
+    spread = float(trilinear(grid).max() - trilinear(grid).min())
+    assert abs(found - exact) <= (1 - (1 - fraction) ** 3) * spread <= 3 * fraction * spread
+
+
+def test_the_mean_of_straight_through_is_the_gradient_of_nothing() -> None:
+    """Its derivatives in the other θ differ: central differences of the mean over all masks."""
+
+    def mean(theta: np.ndarray) -> np.ndarray:
+        xi = torch.tensor(MASKS).double().requires_grad_()
+        (slope,) = torch.autograd.grad(trilinear(xi).sum(), xi)
+        return np.array([probability(mask, theta) for mask in MASKS]) @ slope.numpy()
+
+    step = 1e-4 * np.eye(3)
+    twist = np.stack([(mean(THETA + s) - mean(THETA - s)) / 2e-4 for s in step])
+    assert abs(twist[0, 1] - twist[1, 0]) > 0.1
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.25, 1 / 16])
+def test_eq_gradient_trapezoid(fraction: float) -> None:
+    """The slopes at both ends, averaged over the masks of p, against the mean of the class."""
+    on = (1 - fraction) * THETA + fraction / 2
+    xi = torch.tensor(MASKS).double().requires_grad_()
+    (slope,) = torch.autograd.grad(trilinear(xi).sum(), xi)
+    expected = []
+    for i in range(3):
+        half = on.copy()
+        half[i] = 0.5
+        weights = np.array([probability(mask, half) for mask in MASKS])
+        expected.append(float(weights @ slope[:, i].numpy()))
+    found = draws(Trapezoid(fraction), list(THETA), 20_000, loss=trilinear)
+    error = found.std(0) / 8
+    assert error.max() < 0.05
+    assert (np.abs(found.mean(0) - expected) < 4 * error).all()
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.3, 0.1])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
+from pruning_core.theory import mixture
 from pruning_core.theory.enumeration import differences, expectation, masks
 
 Array = NDArray[np.float64]
@@ -98,6 +99,50 @@ def test_thm_deterministic_local(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_cor_deterministic_mixture(seed: int) -> None:
+    """A random loss on [0, 1]³, a polynomial: J_f from its definition, and from its corners."""
+    rng, fraction = np.random.default_rng(seed), 0.25
+    coefficients = rng.normal(0, 4, (4, 4, 4))  # of ξ₁^a ξ₂^b ξ₃^c
+
+    def mixed(theta: Array) -> float:
+        """E_mix[L] by the moments of one gate, and the price."""
+        powers = np.arange(4)
+        moments = [
+            fraction / (powers + 1) + (1 - fraction) * np.where(powers == 0, 1.0, t) for t in theta
+        ]
+        value = float(np.einsum("abc,a,b,c->", coefficients, *moments))
+        return value + (1 - fraction) * PRICE * float(theta.sum())
+
+    corners = np.array([mixed(np.array(mask)) for mask in itertools.product([0.0, 1.0], repeat=3)])
+    for _ in range(5):
+        theta = rng.random(3)
+        mean = np.prod(
+            [
+                np.where(np.array(m) == 1, theta, 1 - theta)
+                for m in itertools.product([0, 1], repeat=3)
+            ],
+            axis=1,
+        )
+        assert mixed(theta) == pytest.approx(float(mean @ corners))
+        assert mixed(theta) >= corners.min() - 1e-9
+    end = minimize(mixed, rng.random(3), bounds=[(0, 1)] * 3).x
+    np.testing.assert_allclose(end, end.round(), atol=1e-5)
+    # The corners' totals are losses of networks with half-open gates, not those of J.
+    plain = np.array(
+        [
+            float(np.einsum("abc,a,b,c->", coefficients, *np.array(m)[:, None] ** np.arange(4)))
+            for m in itertools.product([0.0, 1.0], repeat=3)
+        ]
+    )
+    grid = mixture.places(3, 4).numpy()
+    values = np.einsum("abc,na,nb,nc->n", coefficients, *(grid.T[..., None] ** np.arange(4)))
+    table = mixture.mixed_table(torch.from_numpy(values).reshape(6, 6, 6), fraction).numpy()
+    prices = np.array([sum(mask) for mask in itertools.product([0, 1], repeat=3)])
+    np.testing.assert_allclose(table + (1 - fraction) * PRICE * prices, corners)
+    assert np.abs(table - plain).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_prop_deterministic_twins(seed: int) -> None:
     """An ODE solver's end is the corner that the line through the saddle predicts."""
     rng = np.random.default_rng(seed)
@@ -117,6 +162,49 @@ def test_prop_deterministic_twins(seed: int) -> None:
         first_wins = start[0] - saddle[0] > start[1] - saddle[1]
         end = np.array([1, 0] if first_wins else [0, 1])
         np.testing.assert_allclose(solved.y[:, -1].clip(0, 1), end, atol=1e-3)
+
+
+def test_prop_deterministic_decay() -> None:
+    """The least J of a mask that fits the data sinks to its price as λ → 0; of another, it cannot.
+
+    Three features as units of a logistic regression, which is convex: 0 separates the classes, so
+    does 1, and 2 does not.
+    """
+    generator = np.random.default_rng(0)
+    labels = np.repeat([-1.0, 1.0], 20)
+    features = np.stack(
+        [
+            labels * generator.uniform(1, 2, 40),
+            labels * generator.uniform(0.5, 1, 40),
+            generator.standard_normal(40),
+        ],
+        axis=1,
+    )
+
+    def least(mask: tuple[int, ...], decay: float) -> float:
+        margins = labels[:, None] * features[:, np.array(mask, dtype=bool)]
+
+        def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            each = margins @ weights
+            slope = -np.exp(-np.logaddexp(0, each)) @ margins + decay * weights
+            ridge = decay / 2 * float(weights @ weights)
+            return float(np.logaddexp(0, -each).sum()) + ridge, slope
+
+        start = np.ones(margins.shape[1])
+        return float(minimize(value, start, jac=True, options={"gtol": 1e-12}).fun)
+
+    masks = [mask for mask in itertools.product([0, 1], repeat=3) if any(mask)]
+    for mask in masks:
+        nats = [least(mask, decay) for decay in (1e-1, 1e-3, 1e-5, 1e-7)]
+        if mask[0] or mask[1]:
+            assert nats == sorted(nats, reverse=True)
+            assert 0 < nats[-1] < 1e-4
+        else:
+            assert nats[-1] > 20
+    # So it is the price that chooses at λ > 0, and only the count of units at λ → 0.
+    worths = [least((0, 1, 0), decay) - least((1, 1, 0), decay) for decay in (1e-1, 1e-3, 1e-7)]
+    assert worths == sorted(worths, reverse=True)
+    assert worths[0] > 0.3 > 1e-3 > worths[-1] > 0
 
 
 def test_prop_deterministic_weights() -> None:

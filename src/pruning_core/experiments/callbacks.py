@@ -33,7 +33,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, run: Run) -> None:
         self._bar = tqdm(
-            total=run.settings.epochs,
+            total=run.settings.total_epochs,
             initial=run.epoch,
             unit="epoch",
             disable=sys.stderr is None or not sys.stderr.isatty(),  # None: closed by the caller
@@ -81,7 +81,8 @@ class ThetaHistory(Callback):
 class HaloHistory(Callback):
     """Remembers |w| and λ of every penalised weight of a run by HALO, after every epoch.
 
-    The weights of the last epoch are those that the run ends with, zeros below the tolerance.
+    The weights of the last epoch are those that the run ends with, zeros below the tolerance; of
+    ``survivor_epochs``, which have no λ, nothing is remembered.
 
     Attributes:
         sizes: |w| after each epoch, in the order of λ; each of shape (n,).
@@ -95,6 +96,8 @@ class HaloHistory(Callback):
     def on_epoch_end(self, run: Run) -> None:
         if run.settings.method != "halo":
             raise ValueError(f"HaloHistory needs method='halo', not {run.settings.method!r}")
+        if run.epoch > run.settings.epochs:
+            return
         # HALO penalises every parameter, and has a λ for each of their entries in this order.
         (coefficients,) = run.auxiliary
         flat = torch.cat([w.detach().reshape(-1) for w in run.model.parameters()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pruning_core.checkpoints import resize_
+from pruning_core.checkpoints import layer_sizes, resize_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset, batches
-from pruning_core.experiments.methods import METHODS
+from pruning_core.experiments.methods import METHODS, Survivors
 from pruning_core.experiments.provenance import device_name, versions
 from pruning_core.experiments.run import CHECKPOINT_FORMAT, Phase, Run, TrainingError, plain
-from pruning_core.experiments.settings import Settings, is_gated
+from pruning_core.experiments.settings import OF_SURVIVORS, Settings, is_gated
 from pruning_core.export import export, settled_like
-from pruning_core.metrics import architecture, count_macs, count_nonzero_weights, error_percent
+from pruning_core.metrics import count_macs, count_nonzero_weights, error_percent
 from pruning_core.models import MODELS
 
 
@@ -62,9 +62,11 @@ class Trainer(Run):
         """
         for callback in self.callbacks:
             callback.on_train_start(self)
-        while self.epoch < self.settings.epochs:
+        while self.epoch < self.settings.total_epochs:
             self.set_generators()
             with _enough_memory(self.settings):
+                if self.epoch == self.settings.epochs:
+                    self._turn_to_survivors()
                 self.method.before_epoch(self)
                 started = time.perf_counter()
                 loss = self._train_epoch()
@@ -85,6 +87,8 @@ class Trainer(Run):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what ``state_dict`` returned, also where units have partly left.
 
+        Up to the last of ``settings.epochs``, what the settings say of later ones may differ.
+
         Raises:
             TrainingError: if it is of another format, or of another run, listing what differs:
                 settings, data or the number of threads. A checkpoint that contradicts itself
@@ -96,15 +100,17 @@ class Trainer(Run):
         for key, value in own.items():
             if type(state[key]) is not type(value):
                 raise TypeError(f"{key} is a {type(state[key]).__name__}")
-        mine, saved = _told_apart(own), _told_apart(state)
+        still_to_come = OF_SURVIVORS if state["epoch"] <= self.settings.epochs else ()
+        mine, saved = (_told_apart(each, still_to_come) for each in (own, state))
         differing = [key for key in mine if saved.get(key) != mine[key]]
         if differing:
             listed = ", ".join(f"{k} {saved.get(k)!r} there, {mine[k]!r} here" for k in differing)
             raise TrainingError(f"the checkpoint is of another run: {listed}")
         self.epoch, self.step, self.phase = state["epoch"], state["step"], state["phase"]
         self.trajectory, self.findings = state["trajectory"], state["findings"]
-        if not 0 <= self.epoch <= self.settings.epochs or len(self.trajectory) != self.epoch:
-            raise ValueError(f"epoch {self.epoch} of {self.settings.epochs}")
+        epochs = self.settings.total_epochs
+        if not 0 <= self.epoch <= epochs or len(self.trajectory) != self.epoch:
+            raise ValueError(f"epoch {self.epoch} of {epochs}")
         gated = is_gated(self.settings.method)
         if self.phase not in (get_args(Phase) if gated else ("settled",)):
             raise ValueError(f"phase {self.phase} of {self.settings.method}")
@@ -116,12 +122,11 @@ class Trainer(Run):
             raise TypeError("its trajectory is not of numbers")
         self.random = state["random"]
         with torch.random.fork_rng(devices=self._cuda), _enough_memory(self.settings):
-            if gated and self.phase == "settled":
-                self.model = settled_like(self.fresh_model(), state["model"])
-            resize_(self.model, state["model"], state["sizes"])
-            self.model.to(memory_format=torch.channels_last)
-            self.model.load_state_dict(state["model"])
-            self.method.start(self)
+            self._rebuild(state["model"], state["sizes"])
+            if self.epoch > self.settings.epochs:
+                self._turn_to_survivors()
+            else:
+                self.method.start(self)
             with torch.no_grad():
                 for parameter, value in zip(self.auxiliary, state["auxiliary"], strict=True):
                     parameter.copy_(value)
@@ -131,8 +136,8 @@ class Trainer(Run):
 
     def summary(self) -> dict[str, Any]:
         """The result of a finished run, as ``summary.json`` holds it."""
-        known = MODELS[self.settings.model]
-        units, classes = known.dense(self.settings.hidden), self.dataset.num_classes
+        known, settings = MODELS[self.settings.model], self.settings
+        units, classes = known.dense(settings.hidden, settings.sections), self.dataset.num_classes
         pruned = export(self.model)
         last = self.trajectory[-1]
         return {
@@ -144,7 +149,7 @@ class Trainer(Run):
             "seed": self.settings.seed,
             "epochs": self.epoch,
             "num_classes": classes,
-            "architecture": architecture(pruned),
+            "architecture": self._architecture(),
             "architecture_dense": list(units),
             "weights_kept": count_nonzero_weights(pruned),
             "weights_total": known.count_weights(units, classes),
@@ -159,6 +164,23 @@ class Trainer(Run):
             "threads": torch.get_num_threads(),
             "versions": versions(),
         }
+
+    def _turn_to_survivors(self) -> None:
+        """From here on nothing leaves, and what is left is trained anew from where it is."""
+        # Without what a method has hung into it, and with parameters in their usual order.
+        self._rebuild(self.model.state_dict(), layer_sizes(self.model))
+        self.method, self.auxiliary = Survivors(), []
+        self.optimizer = self.fresh_optimizer()
+
+    def _rebuild(self, state: dict[str, Any], sizes: dict[str, Any]) -> None:
+        """Give the model this state; once settled it is made anew. Nothing is drawn."""
+        if self.phase == "settled":
+            with torch.random.fork_rng(devices=self._cuda):
+                fresh = self.fresh_model()
+            self.model = settled_like(fresh, state) if is_gated(self.settings.method) else fresh
+        resize_(self.model, state, sizes)
+        self.model.to(memory_format=torch.channels_last)
+        self.model.load_state_dict(state)
 
     def _train_epoch(self) -> float:
         """One pass over the training set; returns the mean loss in nats per example."""
@@ -204,8 +226,15 @@ class Trainer(Run):
         for tensor in (*trained, *filter(torch.is_tensor, averages)):
             tensor.copy_(F.hardshrink(tensor, torch.finfo(tensor.dtype).tiny))
 
+    def _architecture(self) -> list[int]:
+        known = MODELS[self.settings.model]
+        return known.read(self.model, self.settings.sections or known.sections)
+
     def _learning_rate(self) -> float:
-        progress = self.step / (self.settings.epochs * self.steps_per_epoch)
+        first, epochs = 0, self.settings.epochs
+        if self.epoch >= epochs:
+            first, epochs = epochs, self.settings.survivor_epochs
+        progress = (self.step - first * self.steps_per_epoch) / (epochs * self.steps_per_epoch)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def _record(self, loss: float, seconds: float) -> dict[str, Any]:
@@ -215,17 +244,20 @@ class Trainer(Run):
             "epoch": self.epoch + 1,
             "loss": loss,
             **noted,
-            "architecture": architecture(self.model),
+            "architecture": self._architecture(),
             "weights_kept": count_nonzero_weights(self.model),
             "test_error_percent": error_percent(self.model, data.eval_images, data.eval_labels),
             "seconds": seconds,
         }
 
 
-def _told_apart(state: dict[str, Any]) -> dict[str, Any]:
-    """Of a checkpoint, what a run must share with it to continue it."""
+def _told_apart(state: dict[str, Any], without: Collection[str]) -> dict[str, Any]:
+    """Of a checkpoint, what a run must share with it to continue it; but for these settings."""
     told = {key: state[key] for key in ("dataset", "split", "threads")}
-    return {**state["settings"], **told, **state["data"]}
+    # A setting that is newer than the checkpoint is at its default.
+    settings = plain(Settings()) | state["settings"]
+    settings = {name: value for name, value in settings.items() if name not in without}
+    return {**settings, **told, **state["data"]}
 
 
 @contextmanager

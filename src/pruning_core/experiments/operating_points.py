@@ -28,6 +28,16 @@ BY_METHOD: dict[str, dict[str, Any]] = {
 }
 """What differs from the defaults of the settings, by method."""
 
+_LAYERS: dict[str, Any] = {
+    "epochs": 24,
+    "bernoulli_epochs": 16,
+    "ramp_epochs": 1.0,
+    "learning_rate": 1e-3,
+    "theta_step": 1 / 800,
+    "estimator": "integrated",
+    "log_gamma": (28.0, 300.0),
+}
+
 BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
     ("lenet-5", "halo"): {"epochs": 30, "xi": 2e-5, "psi": 1e-4},
     ("lenet-5", "l1"): {"epochs": 20, "strength": 1e-4},
@@ -48,6 +58,14 @@ BY_MODEL_AND_METHOD: dict[tuple[str, str], dict[str, Any]] = {
         "log_gamma": (100.0, 170.0, 25.0),
         "weight_decay": 4.0,
     },
+    ("residual-perceptron", "dense"): {"epochs": 24, "learning_rate": 1e-3},
+    ("residual-perceptron", "bernoulli"): _LAYERS,
+    ("residual-cnn", "dense"): {"epochs": 16, "learning_rate": 2e-3},
+    ("residual-cnn", "bernoulli"): _LAYERS
+    | {"epochs": 16, "bernoulli_epochs": 11, "learning_rate": 2e-3},
+    ("lenet-5-skip", "dense"): {"epochs": 20},
+    ("lenet-5-skip", "bernoulli"): _LAYERS
+    | {"epochs": 20, "bernoulli_epochs": 14, "learning_rate": 2e-3, "weight_decay": 4.0},
 }
 """What differs from these and from the defaults, by model and method.
 

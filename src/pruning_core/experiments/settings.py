@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pruning_core.estimators import ESTIMATORS
+from pruning_core.expected_size import CURRENCIES
 from pruning_core.experiments.kinds import Choice, Kind, Number, Several, Switch, Whole
 from pruning_core.experiments.operating_points import (
     BY_METHOD,
@@ -15,6 +16,7 @@ from pruning_core.experiments.operating_points import (
 )
 from pruning_core.hyperprior import HYPER_PRIORS
 from pruning_core.models import INITIALISATIONS, MODELS
+from pruning_core.residual import GATES, MOST_SECTIONS
 
 METHOD_NAMES = (
     *("bernoulli", "dense", "halo", "l1", "sws", "ridge", "bridge", "group-lasso", "magnitude"),
@@ -63,7 +65,15 @@ class Settings:
         (28.0,),
         Several(_PRICE, 1),
         "nats of training log-likelihood that a unit must be worth to stay; one value, or one for "
-        "each gate in order",
+        "each gate in order; of a model whose sections may leave, one, or one of units and one of "
+        "sections",
+        ("bernoulli",),
+    )
+    price: str = _setting(
+        "units",
+        Choice(CURRENCIES),
+        "what log γ is paid for: each unit, or each weight or multiply-accumulate that is left, of "
+        "which a unit costs what it would save",
         ("bernoulli",),
     )
     gate_inputs: bool = _setting(False, Switch(), "gate the input pixels of lenet-300-100", _GATED)
@@ -75,6 +85,17 @@ class Settings:
         Several(Whole(1, 2**16)),
         "sizes at the start, of lenet-300-100's hidden layers, or of lenet-5's two layers of "
         "filters and its hidden layer; if left out, those that the model is named after",
+    )
+    sections: int = _setting(
+        0,
+        Whole(0, MOST_SECTIONS),
+        "sections at the start, of residual-perceptron and residual-cnn; 0 for 10",
+    )
+    gates: str = _setting(
+        "layers",
+        Choice(GATES),
+        "of a model whose sections may leave: on its sections, its units, or both",
+        ("bernoulli",),
     )
     initialisation: str = _setting("default", Choice(INITIALISATIONS), "of the weights")
     initial_scale: float = _setting(1.0, _POSITIVE, "factor on the weights at the start")
@@ -111,8 +132,8 @@ class Settings:
     compact: bool = _setting(
         True,
         Switch(),
-        "remove dead units while training; or else leave them masked to the end of the Bernoulli "
-        "phase (for comparison: slower, nothing else)",
+        "remove dead units while training; or else leave them in to the end of the Bernoulli "
+        "phase, and note which of them open again (slower)",
         ("bernoulli",),
     )
     xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)
@@ -145,6 +166,23 @@ class Settings:
         "coefficient of the methods that have only one, in nats per example",
         (*_ONE_STRENGTH, "group-lasso", "l0", "vib"),
     )
+    survivor_epochs: int = _setting(
+        0,
+        Whole(0),
+        "further epochs, after all others, which train what is left without any price, by a fresh "
+        "optimizer whose rate falls along half a cosine of its own; zeros stay zeros",
+    )
+    input_noise: float = _setting(
+        0.0,
+        Number(0),
+        "in the survivor_epochs, standard deviation of random factors around 1 on the pixels",
+    )
+    worst_case: float = _setting(
+        0.0,
+        Number(0, noun="ε"),
+        "in the survivor_epochs, the Euclidean length of the change of each image that raises its "
+        "loss most, to first order; they train on the images so changed",
+    )
 
     def __post_init__(self) -> None:
         for name, kind in KINDS.items():
@@ -165,6 +203,13 @@ class Settings:
                 len(self.hidden) in (0, len(architecture.hidden)),
                 f"{len(architecture.hidden)} sizes for {self.model}",
             ),
+            **{
+                name: (
+                    not getattr(self, name) or self.survivor_epochs > 0,
+                    "0 without survivor_epochs",
+                )
+                for name in ("input_noise", "worst_case")
+            },
         }
         for name, (ok, expected) in ranges.items():
             if not ok:
@@ -174,11 +219,31 @@ class Settings:
                 f"gate_inputs needs a fully connected model, not {self.model}; convolutions read "
                 "every pixel (gate_features gates the flattened features of lenet-5)"
             )
+        if self.sections and not architecture.sections:
+            counted = [name for name, known in MODELS.items() if known.sections]
+            raise ValueError(f"sections is for {' and '.join(counted)}, not {self.model}")
+        if self.gates != "layers" and not architecture.has_sections:
+            raise ValueError(f"gates is for models whose sections may leave, not {self.model}")
         if self.gate_features and architecture.gate_option != "gate_features":
             raise ValueError(f"gate_features is for the features of lenet-5, not {self.model}")
         if "hyper_prior" in read:
             for price in self.log_gamma:
                 HYPER_PRIORS[self.hyper_prior](price)
+        if "price" in read and self.price != "units":
+            if len(self.log_gamma) > 1:
+                raise ValueError(
+                    f"log_gamma is {self.log_gamma}; with the price of {self.price} one number was "
+                    "expected, nats for each"
+                )
+            if self.hyper_prior != "flattening":
+                raise ValueError(
+                    f"hyper_prior is {self.hyper_prior}; only flattening can price {self.price}"
+                )
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the training set from the first to the last, the survivors' included."""
+        return self.epochs + self.survivor_epochs
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
@@ -198,7 +263,11 @@ class Settings:
         options: dict[str, Any] = {"gated": gated}
         if self.hidden:
             options |= architecture.options(self.hidden)
-        if gated:
+        if self.sections:
+            options["sections"] = self.sections
+        if gated and architecture.has_sections:
+            options["gates"] = self.gates
+        if gated and architecture.gate_option is not None:
             options[architecture.gate_option] = getattr(self, architecture.gate_option)
         return options
 
@@ -213,6 +282,9 @@ READERS: dict[str, tuple[str, ...]] = {
     f.name: f.metadata["methods"] for f in fields(Settings) if f.metadata["methods"]
 }
 """The methods that read a setting, for the settings that not all of them read."""
+
+OF_SURVIVORS = ("survivor_epochs", "input_noise", "worst_case")
+"""Settings that decide nothing until all ``epochs`` are over; without them a run ends there."""
 
 _RETIRED = {"schedule": "cosine", "budget": None}
 """Settings that there are no more, and the value that every recorded run has."""

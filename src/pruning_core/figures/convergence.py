@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,6 +18,11 @@ from pruning_core.theory.dynamics import Bounds, OneUnit
 
 Array = NDArray[np.float64]
 _LINES = ("-", "--", "-.", ":")
+_LAYERS = {
+    "LeNet-300-100 at 28 nats": ("pixels", "hidden 1", "hidden 2"),
+    "LeNet-5": ("filters 1", "filters 2", "hidden"),
+}
+"""What the gates of a network stand for, in the order of their names."""
 
 
 def phase_portrait(
@@ -26,6 +32,7 @@ def phase_portrait(
     steps: int = 3000,
     *,
     regions: bool = True,
+    adam: bool = False,
 ) -> Figure:
     """Trajectories in the plane of θ and ‖w‖ over the regions from which a unit certainly dies.
 
@@ -35,6 +42,7 @@ def phase_portrait(
         duration: of each trajectory.
         steps: that it is computed in.
         regions: draw them, and the saddle.
+        adam: let w take the steps of Adam instead of the flow's.
     """
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 4.6), layout="constrained")
@@ -42,7 +50,9 @@ def phase_portrait(
         top = 2.2 * unit.bounds.saddle[1]
         if regions:
             _shade(axis, unit.bounds, top)
-        thetas, weights = unit.integrate(*starts.T, duration=duration, steps=steps)
+        move = unit.adam if adam else unit.integrate
+        paths = move(starts[:, 0], starts[:, 1], duration, steps)
+        thetas, weights = (path[_seen(path)] for path in paths)
         for theta, weight in zip(thetas.T, weights.T, strict=True):
             colour = REMOVED if theta[-1] == 0 else KEPT
             axis.plot(theta, weight, color=colour, lw=1.3)
@@ -56,6 +66,56 @@ def phase_portrait(
         axis.set(xlim=(-0.015, 1.0), ylim=(0, top), xlabel="θ", ylabel="‖w‖")
         figure.legend(loc="outside upper center", ncols=3 if regions else 2)
     return figure
+
+
+def norms_at_removal(rows: pd.DataFrame, least: float = 1e-3) -> Figure:
+    """Share of the removed units whose r/r* is at most so much, a line for each gate.
+
+    Args:
+        rows: of :mod:`pruning_core.studies.removed_units`, with ``kappa``.
+        least: what is smaller stands at the left edge.
+    """
+    networks = list(rows["network"].unique())
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(6.0, 3.4), layout="constrained")
+        axes = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        for axis, network in zip(axes, networks, strict=True):
+            gates = rows.loc[rows["network"] == network].groupby("gate", sort=True)
+            for (_, gate), layer, line in zip(gates, _LAYERS[network], _LINES, strict=False):
+                ratio = np.sort((gate["kappa"] * gate["norm"] / gate["price"]).clip(lower=least))
+                share = 100 * np.arange(1, len(ratio) + 1) / len(ratio)
+                look = {"color": PALETTE[_LINES.index(line)], "ls": line, "lw": 2}
+                axis.plot(ratio[_seen(ratio)], share[_seen(ratio)], label=layer, **look)
+            axis.axvline(1, color=DENSE, lw=1)
+            axis.set(xscale="log", xlabel="r/r* when removed", title=network, ylim=(0, 102))
+            axis.tick_params(labelleft=True)
+            axis.legend(fontsize=10)
+        axes[0].set(ylabel="removed units (%)")
+    return figure
+
+
+def inside(rows: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """Of each removed unit its κ at least, and whether it lies in its region of attraction.
+
+    Args:
+        rows: of :mod:`pruning_core.studies.removed_units`.
+        fraction: f of the estimator.
+
+    Returns:
+        The rows with ``kappa``, the larger one of ‖∂L/∂w‖ and |ΔL|/‖w‖ when it is removed; whether
+        it is ``inside`` with this f, and whether it would be ``inside_closed``, with f = 0; and
+        ``needed_decay``, the λ that this f needs.
+    """
+    kappa = np.maximum(rows["gradient"], rows["worth"].abs() / rows["norm"])
+    columns = rows[["price", "decay", "theta_rate", "theta", "norm"]].to_numpy(dtype=float)
+    found = []
+    for steep, (price, decay, rate, theta, norm) in zip(kappa, columns, strict=True):
+        # Where nothing depends on the weights, every κ > 0 is a bound.
+        cases = [Bounds(price, max(steep, 1e-9), decay, rate, f) for f in (fraction, 0.0)]
+        within = [bool(case.in_region(theta, norm)) for case in cases]
+        found.append([steep, *within, cases[0].needed_decay])
+    names = ["kappa", "inside", "inside_closed", "needed_decay"]
+    return rows.assign(**dict(zip(names, zip(*found, strict=True), strict=True)))
 
 
 def region_against(bounds: Bounds, prices: Sequence[float], decays: Sequence[float]) -> Figure:
@@ -125,7 +185,7 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
         axis = figure.subplots()
         for (label, theta), line in zip(fates.items(), _LINES, strict=False):
             share = 100 * (theta >= 0.5).mean(1)
-            seen = np.arange(0, len(share), max(1, len(share) // 700))  # as many as a line shows
+            seen = np.arange(0, len(share), max(1, len(share) // 150))  # as many as a line shows
             colour = PALETTE[_LINES.index(line)]
             axis.plot(seen, share[seen], color=colour, ls=line, lw=2, label=label)
         axis.set(xlabel="step", ylabel="units with θ ≥ ½ (%)", ylim=(-2, 102))
@@ -135,7 +195,12 @@ def survivors(fates: Mapping[str, Array]) -> Figure:
 
 
 def _edge(bounds: Bounds, theta: Array) -> Array:
-    return bounds.largest_norm - bounds.kappa / bounds.mu * theta
+    return bounds.largest_norm - (1 - bounds.fraction) * bounds.kappa / bounds.mu * theta
+
+
+def _seen(path: Array) -> NDArray[np.intp]:
+    """At most 3001 of its points, the first and the last among them."""
+    return np.linspace(0, len(path) - 1, min(len(path), 3001)).round().astype(np.intp)
 
 
 def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
@@ -148,7 +213,8 @@ def _shade(axis: Axes, bounds: Bounds, top: float) -> None:
     box = Rectangle((0, 0), theta_star, norm_star, label="box")
     box.set(facecolor="none", edgecolor="black", hatch="//", linewidth=1, alpha=0.5)
     axis.add_patch(box)
-    axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
+    if bounds.fraction == 0:
+        axis.plot(theta, triangle, color="black", ls="--", lw=1.2, label="triangle")
     axis.set_ylim(0, top)
 
 

@@ -116,6 +116,7 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
         for index, (name, q) in enumerate(found.items()):
             bias, reach = q.bias_alone, 2 * q.error
             covers = any(_near(bias, q.noise, *other) for other in drawn)
+            below = covers or any(_just_above(bias, q.noise, *other) for other in drawn)
             drawn.append((bias, q.noise))
             axis.errorbar(
                 bias,
@@ -130,7 +131,7 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
                 clip_on=False,
             )
             left = bias > 0.6 * most
-            shift = (-9 if left else 9, -14 if covers else 7)
+            shift = (-9 if left else 9, -16 if below else 7)
             side = "right" if left else "left"
             axis.annotate(name, (bias, q.noise), shift, textcoords="offset points", ha=side)
         axis.set(xlabel="bias (relative)", ylabel="noise of one draw (relative)", yscale="log")
@@ -143,6 +144,10 @@ def bias_and_noise(found: Mapping[str, Quality]) -> Figure:
 
 def _near(bias: float, noise: float, other_bias: float, other_noise: float) -> bool:
     return abs(bias - other_bias) < 0.02 and abs(np.log(noise / other_noise)) < 0.15
+
+
+def _just_above(bias: float, noise: float, other_bias: float, other_noise: float) -> bool:
+    return abs(bias - other_bias) < 0.06 and 0 < np.log(other_noise / noise) < 0.25
 
 
 def noise_by_gates(gates: Sequence[int], noise: Mapping[str, Sequence[float]]) -> Figure:

@@ -107,3 +107,31 @@ def evidence_as_bars(parts: Mapping[str, tuple[float, float]]) -> Figure:
         axis.grid(visible=False, axis="y")
         axis.spines["left"].set_visible(False)
     return figure
+
+
+def over_masks(rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """What is believed of two gates: bars for the four masks, a panel each.
+
+    Args:
+        rows: by title of a row, and within it by title of a panel, the probabilities of the masks
+            in the order of :func:`pruning_core.theory.enumeration.masks`, shape (4,).
+    """
+    names = ("none", "2", "1", "both")
+    order = [0, 2, 1, 3]  # none, unit 1, unit 2, both
+    columns = list(next(iter(rows.values())))
+    colours = (REMOVED, KEPT, PALETTE[2])
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(6.0, 0.6 + 1.75 * len(rows)), layout="constrained")
+        axes = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
+        for line, (title, panels) in zip(axes, rows.items(), strict=True):
+            for axis, name, colour in zip(line, columns, colours, strict=False):
+                values = [100 * float(panels[name][k]) for k in order]
+                bars = axis.bar([names[k] for k in order], values, 0.7, color=colour)
+                axis.bar_label(bars, [f"{value:.0f}" for value in values], fontsize=10)
+                axis.grid(visible=False, axis="x")
+            line[0].set(ylabel=f"{title}\nprobability (%)", ylim=(0, 118), yticks=[0, 50, 100])
+        for axis, name in zip(axes[0], columns, strict=True):
+            axis.set_title(name)
+        for axis in axes[-1]:
+            axis.set_xlabel("units that are on")
+    return figure

@@ -60,7 +60,7 @@ def error_against_zeros(curves: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
+def differences(found: Mapping[str, pd.Series], xlabel: str, least: float = 2.0) -> Figure:
     """A row for each comparison: seeds as ticks, the mean as a dot, its 95 % t interval.
 
     The axis is linear between -1 and 1 and logarithmic beyond. Arrows mark ends outside it.
@@ -68,12 +68,13 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
     Args:
         found: differences over the seeds, by label.
         xlabel: what they are.
+        least: how far the axis reaches at least on both sides of 0.
     """
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 0.5 * len(found) + 1.1), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("symlog", linthresh=1, linscale=1.6)
-        limit = max([2.0, *(1.6 * float(values.abs().max()) for values in found.values())])
+        limit = max([least, *(1.6 * float(values.abs().max()) for values in found.values())])
         axis.set_xlim(-limit, limit)
         for row, values in enumerate(found.values()):
             seeds_and_interval(axis, values.to_numpy(), row)
@@ -81,7 +82,9 @@ def differences(found: Mapping[str, pd.Series], xlabel: str) -> Figure:
         labels = [f"{label}, n = {len(values)}" for label, values in found.items()]
         axis.set_yticks(range(len(found)), labels, fontsize=10)
         halves = (-0.5, 0.5) if limit < 4 else ()
-        ticks = [tick for tick in (-10, -1, *halves, 0, 1, 10) if abs(tick) < limit]
+        if limit < 1:
+            halves = (-0.6, -0.3, 0.3, 0.6)
+        ticks = [t for t in sorted((-10, -1, 0, 1, 10, *halves)) if abs(t) < limit]
         axis.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
         axis.set_ylim(len(found) - 0.5, -0.5)

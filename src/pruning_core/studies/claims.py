@@ -26,8 +26,11 @@ SOURCES = {
 FRONTS = ("front", "lead")
 """Statistics that set a point beside published results and our own baselines."""
 
-_SPREADS = ("spread", "range")
+_SPREADS = ("spread", "range", "ratio", "beyond")
 """Statistics that one seed does not have."""
+
+_POINTS = {"range": (2, 99), "ratio": (2, 2), "beyond": (2, 2), "alike": (1, 99)}
+"""How few and how many points go with a statistic; one with the others."""
 
 
 @dataclass(frozen=True)
@@ -90,28 +93,36 @@ def _claim(name: str, declared: object) -> Claim:
 
 def _condition(name: str, declared: object) -> Condition:
     found = _checked(name, declared, Condition)
-    points, minus = found["points"], found.get("minus")
+    points, minus, beside = found["points"], found.get("minus"), found.get("beside")
     if not (_are_names(points) and points):
         raise ValueError(f"{name}: points is {points!r}; a list of names was expected")
     if minus is not None and not (_are_names(minus) and len(minus) == 3):
         raise ValueError(f"{name}: minus is {minus!r}; a study, a point and a metric were expected")
+    if beside is not None and not (_are_names(beside) and len(beside) == 3 and minus):
+        raise ValueError(
+            f"{name}: beside is {beside!r}; a study and two points of it were expected, with minus"
+        )
     limits = [found[key] for key in ("at_most", "at_least") if key in found]
     if len(limits) != 1:
         raise ValueError(f"{name} needs at_most or at_least, one of them")
     if type(limits[0]) not in (int, float) or not np.isfinite(limits[0]):
         raise ValueError(f"{name}: the limit is {limits[0]!r}; a finite number was expected")
-    condition = Condition(
-        **{**found, "points": tuple(points), "minus": None if minus is None else tuple(minus)}
-    )
-    known = (*STATISTICS, *FRONTS, "beside")
+    triples = {"minus": minus, "beside": beside}
+    triples = {key: None if value is None else tuple(value) for key, value in triples.items()}
+    condition = Condition(**{**found, **triples, "points": tuple(points)})
+    known = (*STATISTICS, *FRONTS, "line")
     if condition.statistic not in known:
         raise ValueError(f"{name}: statistic is {condition.statistic!r}; {', '.join(known)}")
-    if (len(points) > 1) != (condition.statistic == "range"):
-        raise ValueError(f"{name}: several points go with the statistic 'range', and only there")
+    few, many = _POINTS.get(condition.statistic, (1, 1))
+    if not few <= len(points) <= many:
+        asked = few if few == many else f"{few} or more"
+        raise ValueError(
+            f"{name}: {len(points)} points, but the statistic {condition.statistic!r} is of {asked}"
+        )
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
-    if minus is None and condition.statistic == "beside":
-        raise ValueError(f"{name}: the statistic 'beside' needs minus, to say beside what")
+    if minus is None and condition.statistic == "line":
+        raise ValueError(f"{name}: the statistic 'line' needs minus, to say which points it goes through")
     least = 2 if condition.whole_interval or condition.statistic in _SPREADS else 1
     if type(condition.seeds) is not int or condition.seeds < least:
         raise ValueError(

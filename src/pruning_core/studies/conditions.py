@@ -29,13 +29,18 @@ class Condition:
             :func:`pruning_core.studies.records.measures`.
         statistic: "mean" over the seeds; "largest" of the seeds; "spread", the standard deviation
             over the seeds divided by the mean; "range", the largest mean of the points minus the
-            smallest, divided by their mean; "front", the mean size divided by that of the smallest
+            smallest, divided by their mean; "ratio", the mean of the first point divided by that of
+            the second; "beyond", the mean of the first minus the upper end of the 95 % interval of
+            the second's mean; "alike", how many seeds end within 1 of the median of all runs, at
+            that point where they are fewest; "front", the mean size divided by that of the smallest
             structured result that is as accurate; "lead", the mean error minus that of the most
-            accurate structured result with at most as many weights; or "beside", the mean error
-            minus that of other points at the same size. The first two of these three look at
-            confirmed published results and at our own baselines.
+            accurate structured result with at most as many weights; or "line", the mean error
+            minus that of the line through other points, at the same size. "front" and "lead" look
+            at confirmed published results and at our own baselines.
         minus: a study, a point and a metric, whose value at the same seed is subtracted. For
-            "beside" the beginning of the names of several points, and the metric of the size.
+            "line" the beginning of the names of several points, and the metric of the size.
+        beside: a study and two points of it; what the first has more than the second of the metric,
+            at the same seed, is subtracted as well: how much do two differences differ?
         at_most: the limit from above, or None.
         at_least: the limit from below, or None.
         whole_interval: the 95 % interval has to keep the limit, not only the estimate.
@@ -48,6 +53,7 @@ class Condition:
     metric: str
     statistic: str = "mean"
     minus: tuple[str, str, str] | None = None
+    beside: tuple[str, str, str] | None = None
     at_most: float | None = None
     at_least: float | None = None
     whole_interval: bool = False
@@ -101,7 +107,12 @@ METRICS = {
     "training_macs_percent": Words("multiply-accumulates of training", "%", 1),
     "departure_percent": Words("mean departure in the training", "%", 1),
     "undecided_percent": Words("units undecided", "%", 2),
+    "sections_left": Words("number of sections", "", 1),
+    "seconds": Words("training time", "s", 0),
     "sampling_gap": Words("change of the error when gates are drawn", "points", 3),
+    "returned_10_percent": Words("units that open again within ten epochs", "%", 2),
+    "returned_percent": Words("units that open again at some time", "%", 2),
+    "open_again_percent": Words("units that are open in the end", "%", 2),
     "relative_error": Words("relative error", "", 3),
     "selected_irrelevant": Words("features selected in vain", "", 1),
 }
@@ -138,7 +149,11 @@ def told(finding: Finding, archive: Archive) -> dict[str, Any]:
         "n": finding.n,
         "met": met,
         "clear": finding.clear,
-        "studies": list(dict.fromkeys([condition.study, *(condition.minus or [])[:1]])),
+        "studies": list(
+            dict.fromkeys(
+                [condition.study, *(condition.minus or [])[:1], *(condition.beside or [])[:1]]
+            )
+        ),
         "command": command(condition.study),
     }
 
@@ -151,7 +166,7 @@ def command(study: str) -> str:
 
 
 def curve(condition: Condition, archive: Archive) -> list[str]:
-    """The points that a condition with the statistic "beside" compares with.
+    """The points that a condition with the statistic "line" compares with.
 
     Raises:
         StudyError: if there are none.
@@ -173,21 +188,29 @@ def _subject(condition: Condition, archive: Archive) -> str:
         "largest": f"largest {name} of any seed, {points}",
         "spread": f"spread of the {name} over the seeds, {points}",
         "range": f"range of the {name}: {points}",
+        "ratio": f"{name}, {' beside '.join(points.split(' / '))}",
+        "beyond": f"{name}, {' above the interval of '.join(points.split(' / '))}",
+        "alike": f"seeds whose {name} is within 1 of the common one, the fewest of: {points}",
         "front": f"{name} beside the smallest result as accurate, {points}",
         "lead": f"{name} minus that of the best result no larger, {points}",
-        "beside": f"{name}, {points}",
+        "line": f"{name}, {points}",
     }[condition.statistic]
     if condition.minus is None:
         return subject
     study, point, metric = condition.minus
-    if condition.statistic == "beside":
+    if condition.statistic == "line":
         others = curve(condition, archive)
         first, last = (_label(study, others[end], archive) for end in (0, -1))
         return f"{subject}, minus that of the line from {first} to {last} at the same size"
     other = _label(study, point, archive)
     if metric != condition.metric:
         other = f"the {worded(metric).name} of {other}"
-    return f"{subject}, minus {other}"
+    subject = f"{subject}, minus {other}"
+    if condition.beside is None:
+        return subject
+    study, first, second = condition.beside
+    first, second = (_label(study, point, archive) for point in (first, second))
+    return f"{subject}, beyond the same difference of {first} and {second}"
 
 
 def _label(study: str, point: str, archive: Archive) -> str:
@@ -231,9 +254,11 @@ def _shown(condition: Condition) -> tuple[float, str, int]:
     _, unit, digits = worded(condition.metric)
     if condition.statistic in ("spread", "range"):
         return 100.0, "%", 1
-    if condition.statistic == "front":
+    if condition.statistic in ("front", "ratio"):
         return 1.0, "×", 2
-    if condition.minus is not None or condition.statistic == "lead":
+    if condition.statistic == "alike":
+        return 1.0, "seeds", 0
+    if condition.minus is not None or condition.statistic in ("lead", "beyond"):
         return 1.0, "points" if unit == "%" else unit, digits
     return 1.0, unit, digits
 

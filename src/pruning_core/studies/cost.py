@@ -25,8 +25,11 @@ def costs(model: str, after: Sequence[Sequence[int]]) -> np.ndarray:
     Returns:
         Shape (E + 1,); an epoch costs what stands at its beginning.
     """
-    sizes = [MODELS[model].dense(), *after]
-    return np.array([multiply_accumulates(list(size)) for size in sizes], dtype=float)
+    known = MODELS[model]
+    # Of a model whose number of sections may be chosen, each has a size, 0 once it has left.
+    sections = len(after[0]) - len(known.units) + 1 if known.sections else 0
+    sizes = [known.dense(sections=sections), *after]
+    return np.array([multiply_accumulates(list(size), model) for size in sizes], dtype=float)
 
 
 def relative_cost(costs: ArrayLike) -> float:

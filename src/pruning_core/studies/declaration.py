@@ -14,9 +14,16 @@ from typing import Any, get_args
 
 from pruning_core.experiments.data import DATASETS, Split
 from pruning_core.experiments.flags import as_flags
-from pruning_core.experiments.settings import READERS, Settings, read, reads, recommended
+from pruning_core.experiments.settings import (
+    OF_SURVIVORS,
+    READERS,
+    Settings,
+    read,
+    reads,
+    recommended,
+)
 
-_KEYS = {"title", "seeds", "dataset", "split", "settings", "grid", "points"}
+_KEYS = {"title", "seeds", "first_seed", "dataset", "split", "settings", "grid", "points"}
 _OTHERS = {"claims", "abstracts"}
 _DEFAULTS = {f.name: f.default for f in fields(Settings)}
 
@@ -62,6 +69,12 @@ class Run:
             "split": self.split,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def stem(self) -> Run:
+        """What the run is until its survivors train on, all of it if they do not."""
+        usual = {name: _DEFAULTS[name] for name in OF_SURVIVORS}
+        return replace(self, settings=replace(self.settings, **usual))
 
     @property
     def command(self) -> str:
@@ -111,12 +124,14 @@ def names(folder: Path) -> list[str]:
 def load_study(name: str, folder: Path) -> Study:
     """Read a declaration.
 
-    Its keys are ``title``; ``seeds``, how many, from 0 on; ``dataset`` and ``split``, "mnist" and
+    Its keys are ``title``; ``seeds``, how many, from ``first_seed`` on, which is 0 if left out;
+    ``dataset`` and ``split``, "mnist" and
     "test" if left out; ``[settings]`` of every run, as far as they differ from those recommended
     for the model and the method; ``[points.NAME]``, settings by name; ``[grid]``, a list of values
     for each of some settings, whose combinations are points, of every named one if there are any.
-    ``seeds`` and ``grid`` within a point are for that one alone, and so is ``label``, what readers
-    call it, with settings of the point in braces; a point without one is called by its name.
+    ``seeds``, ``first_seed`` and ``grid`` within a point are for that one alone, and so is
+    ``label``, what readers call it, with settings of the point in braces; a point without one is
+    called by its name.
 
     Raises:
         StudyError: if there is no such study, or it declares what does not exist.
@@ -182,18 +197,21 @@ def _runs(declared: Mapping[str, Any]) -> Iterator[Run]:
         raise ValueError(f"split is {split!r}; {' or '.join(get_args(Split))} was expected")
     dataset = declared.get("dataset", "mnist")
     for point, settings in _points(declared):
-        changes = {"seeds": declared["seeds"]} | settings
-        seeds = changes.pop("seeds")
+        first = declared.get("first_seed", 0)
+        changes = {"seeds": declared["seeds"], "first_seed": first} | settings
+        seeds, first = changes.pop("seeds"), changes.pop("first_seed")
         changes.pop("label", None)
         if type(seeds) is not int or seeds < 1:
             raise ValueError(f"seeds is {seeds!r}; a number of runs, at least 1, was expected")
+        if type(first) is not int or first < 0:
+            raise ValueError(f"first_seed is {first!r}; a whole number from 0 was expected")
         model, method = changes.pop("model", None), changes.pop("method", None)
         if model is None or method is None:
             raise ValueError(f"the point {point!r} has no model or no method")
         if "seed" in changes:
             raise ValueError("seed is set; say how many with seeds, above the tables")
         full = recommended(model, method, **read(changes))
-        for seed in range(seeds):
+        for seed in range(first, first + seeds):
             yield Run(point, replace(full, seed=seed), dataset, split)
 
 

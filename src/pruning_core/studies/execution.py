@@ -23,7 +23,7 @@ from pruning_core.experiments.checkpoint import CHECKPOINT_FILE
 from pruning_core.experiments.data import DataError, Dataset, load
 from pruning_core.experiments.run import TrainingError
 from pruning_core.experiments.runs import SUMMARY_FILE, TRAJECTORY_FILE, train
-from pruning_core.files import make_writable
+from pruning_core.files import make_writable, read_regular, write_atomically
 from pruning_core.studies.declaration import Run, Study, StudyError, is_folder
 from pruning_core.studies.records import adopt, as_tables, forget, record, table
 
@@ -77,7 +77,7 @@ def run_study(
     failed: dict[str, str] = {}
     with tqdm(total=total, initial=done, unit="epoch", disable=quiet) as bar:
         while missing:
-            lengths = {run.key: run.settings.epochs for run in missing}
+            lengths = {run.key: run.settings.total_epochs for run in missing}
             for ended in _ended(missing, root, jobs, scheduler):
                 if isinstance(ended, Failure):
                     failed[ended.key] = ended.reason
@@ -106,7 +106,8 @@ def start_over(study: Study, root: Path, point: str) -> int:
         forgotten = forget(study, root / "results", point)
     for run in study.runs:
         if run.point == point:
-            shutil.rmtree(root / "runs" / run.key, ignore_errors=True)
+            for place in (root / "runs" / run.key, _stem(run, root / "runs")):
+                shutil.rmtree(place, ignore_errors=True)
     return forgotten
 
 
@@ -151,6 +152,8 @@ def _trained(run: Run, folder: Path) -> Finding:
     if not (place / SUMMARY_FILE).exists():
         torch.set_num_threads(1)
         data = _dataset(run.dataset, run.split, folder.parent)
+        if run.stem != run and not (place / CHECKPOINT_FILE).exists():
+            _branch(run, data, folder)
         train(run.settings, data, place, resume=True)
     (place / CHECKPOINT_FILE).unlink(missing_ok=True)
     try:
@@ -167,6 +170,26 @@ def _trained(run: Run, folder: Path) -> Finding:
     return Finding(run.key, summary, trajectory)
 
 
+def _branch(run: Run, data: Dataset, folder: Path) -> None:
+    """Begin a run where its stem ends, which is trained once for all runs that share it.
+
+    To the bit it is the run that begins at the beginning.
+
+    Raises:
+        Timeout: if another process trains the stem.
+    """
+    stem = _stem(run, folder)
+    with FileLock(f"{stem}.lock", blocking=False):
+        train(run.stem.settings, data, stem, resume=True)
+        make_writable(folder / run.key)
+        write_atomically(folder / run.key / CHECKPOINT_FILE, read_regular(stem / CHECKPOINT_FILE))
+
+
+def _stem(run: Run, folder: Path) -> Path:
+    """Where the stem of a run is trained; not where a study has it as a run of its own."""
+    return folder / f"{run.stem.key}-stem"
+
+
 def _failures(study: Study, failed: Mapping[str, str]) -> StudyError:
     """With a note for each point and reason: the seeds that failed."""
     seeds: dict[tuple[str, str], list[str]] = {}
@@ -181,7 +204,7 @@ def _failures(study: Study, failed: Mapping[str, str]) -> StudyError:
 
 
 def _epochs(runs: Iterable[Run]) -> int:
-    return sum(run.settings.epochs for run in runs)
+    return sum(run.settings.total_epochs for run in runs)
 
 
 def _ended(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,9 @@ def difference_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, flo
 def estimated(statistic: str, samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
     """A statistic that a condition of the ledger may name, and the ends of its 95 % interval.
 
-    The interval of a mean is Student's; of "spread" and "range", the percentile bootstrap's with
-    a fixed stream of random numbers; "largest" has none.
+    The interval of a mean is Student's, and so is that of "beyond", whose limit is taken as given;
+    of "spread", "range" and "ratio", the percentile bootstrap's with a fixed stream of random
+    numbers; "largest" and "alike" have none.
 
     Args:
         statistic: its name.
@@ -95,6 +97,23 @@ def _range(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
     return _bootstrap(values, statistic)
 
 
+def _ratio(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    first, second = values
+    return _bootstrap([first, second], lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis))
+
+
+def _beyond(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    first, second = values
+    _, _, limit = mean_interval(second)
+    mean, low, high = mean_interval(first)
+    return mean - limit, low - limit, high - limit
+
+
+def _alike(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    middle = median_low(np.concatenate(values).tolist())
+    return float(min((abs(sample - middle) <= 1).sum() for sample in values)), np.nan, np.nan
+
+
 def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, float, float]:
     found = stats.bootstrap(
         values, statistic, vectorized=True, method="percentile", rng=np.random.default_rng(0)
@@ -102,4 +121,12 @@ def _bootstrap(values: Sequence[np.ndarray], statistic: Any) -> tuple[float, flo
     return float(statistic(*values, axis=-1)), float(found.low), float(found.high)
 
 
-STATISTICS = {"mean": _mean, "largest": _largest, "spread": _spread, "range": _range}
+STATISTICS = {
+    "mean": _mean,
+    "largest": _largest,
+    "spread": _spread,
+    "range": _range,
+    "ratio": _ratio,
+    "beyond": _beyond,
+    "alike": _alike,
+}

@@ -108,7 +108,7 @@ def find(condition: Condition, archive: Archive) -> Finding:
     """What the recorded runs say about a condition."""
     if condition.statistic in FRONTS:
         n, found = _beside_others(condition, archive)
-    elif condition.statistic == "beside":
+    elif condition.statistic == "line":
         n, found = _beside_curve(condition, archive)
     else:
         n, found = _over_seeds(condition, archive)
@@ -130,6 +130,10 @@ def _over_seeds(condition: Condition, archive: Archive) -> tuple[int, fronts.Est
     if condition.minus is not None:
         # The same seed is the same data order and the same starting weights.
         values = [(v - _values(*condition.minus, archive)).dropna() for v in values]
+    if condition.beside is not None:
+        study, *points = condition.beside
+        first, second = (_values(study, point, condition.metric, archive) for point in points)
+        values = [(v - (first - second)).dropna() for v in values]
     n = min(len(v) for v in values)
     if n < condition.seeds:
         return n, None

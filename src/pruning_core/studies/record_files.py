@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pruning_core.experiments.returns import WITHIN
 from pruning_core.experiments.settings import Settings
 from pruning_core.files import write_atomically
 from pruning_core.sparsity import ZEROS_PERCENT
@@ -25,6 +26,9 @@ MEASURED = (
     "deterministic_test_error_percent",
     "seconds",
 )
+FOLLOWED = ("declared_dead", *(f"returned_{k}" for k in WITHIN), "returned", "open_again")
+"""Of runs whose dead units stay; tables of other runs lack these columns."""
+
 _NUMBERS = (
     *("seed", "epochs", "training_macs_percent", "zeros_percent", "test_error_percent"),
     *COUNTED,
@@ -32,7 +36,7 @@ _NUMBERS = (
 """Columns that no row leaves empty."""
 
 _TOLD = ("run", "point", "model", "method", "dataset", "split", "architecture", "settings")
-_SIZES = r"\d+(-\d+){2,3}"
+_SIZES = r"\d+(-\d+)+"
 CURVE = tuple(f"error_at_{zeros:g}" for zeros in ZEROS_PERCENT)
 VERSIONS = ("pruning-core", "torch", "torch-pruning", "cpu", "commit")
 NOTED = ("loss", "penalty", "coefficient", "undecided", "test_error_percent", "seconds")
@@ -64,7 +68,7 @@ def check_rows(rows: pd.DataFrame) -> None:
     """
     if missing := {*_TOLD, *_NUMBERS} - set(rows.columns):
         raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
-    for column in (*_NUMBERS, *MEASURED, *CURVE):
+    for column in (*_NUMBERS, *MEASURED, *FOLLOWED, *CURVE):
         if column not in rows:
             continue
         bad = not_numbers(pd.Series(rows[column]), needed=column in _NUMBERS)

@@ -15,6 +15,7 @@ from pruning_core.studies.declaration import Run, Study, StudyError
 from pruning_core.studies.record_files import (
     COUNTED,
     CURVE,
+    FOLLOWED,
     MEASURED,
     NOTED,
     VERSIONS,
@@ -43,6 +44,7 @@ def table(study: Study, results: Path) -> pd.DataFrame:
 def measures(rows: pd.DataFrame) -> pd.DataFrame:
     """A study's table with shares in percent beside the counts.
 
+    ``sections_left`` are those of models whose sections may leave.
     ``departure_percent`` is the mean moment at which multiply-accumulates left, in percent of the
     training (equation eq-cost-departure, solved for it).
     """
@@ -55,11 +57,21 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
         "macs_percent": macs_percent,
         "departure_percent": 100 - 100 * saved / np.where(gone > 0, gone, np.nan),
     }
+    deep = [MODELS[model].has_sections for model in rows["model"]]
+    if any(deep):
+        added["sections_left"] = [
+            MODELS[model].depth(list(map(int, units.split("-")))) if is_deep else np.nan
+            for model, units, is_deep in zip(rows["model"], rows["architecture"], deep, strict=True)
+        ]
     if "undecided" in rows:
         added["undecided_percent"] = 100 * rows["undecided"] / rows["surviving_units"]
         added["sampling_gap"] = (
             rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
         ).abs()
+    if "declared_dead" in rows:
+        added |= {
+            f"{name}_percent": 100 * rows[name] / rows["declared_dead"] for name in FOLLOWED[1:]
+        }
     return rows.assign(**added)
 
 
@@ -154,14 +166,18 @@ def row(
     return {
         "run": run.key,
         "point": run.point,
-        **{name: settings[name] for name in ("model", "method", "seed", "epochs")},
+        **{name: settings[name] for name in ("model", "method", "seed")},
+        "epochs": settings["epochs"] + settings.get("survivor_epochs", 0),
         "dataset": run.dataset,
         "split": run.split,
         "architecture": "-".join(map(str, summary["architecture"])),
         "zeros_percent": round(100 * (1 - kept), 4),
-        "training_macs_percent": training_macs_percent(summary["architecture_dense"], after),
+        "training_macs_percent": training_macs_percent(
+            summary["architecture_dense"], after, settings["model"]
+        ),
         **{name: summary[name] for name in COUNTED},
         **{name: summary.get(name) for name in MEASURED},
+        **{name: summary[name] for name in FOLLOWED if name in summary},
         **{name: curve.get(name.removeprefix("error_at_")) for name in CURVE},
         "device": summary["device"],
         "threads": summary.get("threads", 1),  # studies have always run on one
@@ -186,25 +202,38 @@ def _epoch(key: str, noted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_macs_percent(start: Sequence[int], after: Sequence[Sequence[int]]) -> float:
+def training_macs_percent(
+    start: Sequence[int], after: Sequence[Sequence[int]], model: str | None = None
+) -> float:
     """Multiply-accumulates of a training, in percent of one that stays as it began; four digits.
 
     Args:
         start: units before the first epoch.
         after: units after each epoch; an epoch costs what stands at its beginning.
+        model: whose units they are, as :func:`multiply_accumulates` has it.
     """
-    costs = [multiply_accumulates(units) for units in (start, *after[:-1])]
+    costs = [multiply_accumulates(units, model) for units in (start, *after[:-1])]
     return round(100 * sum(costs) / (len(costs) * costs[0]), 4)
 
 
-def multiply_accumulates(architecture: Sequence[int]) -> int:
-    """Of a forward pass through what is left of LeNet-300-100 (three sizes) or LeNet-5 (four).
+def multiply_accumulates(architecture: Sequence[int], model: str | None = None) -> int:
+    """Of a forward pass through what is left of a model.
 
     One for each weight and one for each bias, at each place: what
     :func:`pruning_core.metrics.count_macs` counts in the network itself.
+
+    Args:
+        architecture: its units.
+        model: a name in :data:`pruning_core.models.MODELS`; by default LeNet-300-100 for three
+            sizes, and LeNet-5 for four.
     """
-    (model,) = (known for known in MODELS.values() if len(known.units) == len(architecture))
-    return model.count_macs(architecture)
+    if model is None:
+        (model,) = (
+            name
+            for name, known in MODELS.items()
+            if not known.has_sections and len(known.units) == len(architecture)
+        )
+    return MODELS[model].count_macs(architecture)
 
 
 def _add(study: Study, results: Path, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:

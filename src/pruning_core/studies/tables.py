@@ -12,7 +12,13 @@ from pruning_core.studies.archive import Archive
 from pruning_core.studies.intervals import interval, mean_interval
 from pruning_core.studies.record_files import settings_of
 
-MODELS = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
+MODELS = {
+    "lenet-300-100": "LeNet-300-100",
+    "lenet-5": "LeNet-5",
+    "residual-perceptron": "the residual perceptron",
+    "residual-cnn": "the residual CNN",
+    "lenet-5-skip": "LeNet-5 with paths",
+}
 """What readers call each network that was recorded."""
 
 METHODS = {

@@ -95,6 +95,17 @@ def theta_gradient(
     return torch.cat([gate.theta.grad for gate in gates if gate.theta.grad is not None])
 
 
+def both_gradients(
+    model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What one pass finds for θ, and for the weights and biases.
+
+    See :func:`theta_gradient` for the arguments.
+    """
+    of_theta = theta_gradient(model, estimator, images, labels)
+    return of_theta, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
 def weight_gradient(
     model: nn.Module, estimator: Estimator, images: Tensor, labels: Tensor
 ) -> Tensor:
@@ -102,8 +113,7 @@ def weight_gradient(
 
     See :func:`theta_gradient` for the arguments.
     """
-    _backward(model, estimator, images, labels)
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return both_gradients(model, estimator, images, labels)[1]
 
 
 def _backward(

@@ -37,7 +37,8 @@ class Columns(Callback):
 
     def on_train_start(self, run: Run) -> None:
         model, settings = MODELS[run.settings.model], run.settings
-        sizes = dict(zip(model.units, model.dense(settings.hidden), strict=True))
+        units = model.dense(settings.hidden, settings.sections)
+        sizes = dict(zip(model.names(units), units, strict=True))
         without = {"features"}
         if isinstance(self._method, Bernoulli) and not settings.gate_inputs:
             without.add(PIXELS)

@@ -12,6 +12,7 @@ from pruning_core.experiments.methods.penalised import (
     Sws,
 )
 from pruning_core.experiments.methods.structured import L0, GroupLassoOnUnits
+from pruning_core.experiments.methods.survivors import Survivors
 from pruning_core.experiments.methods.vib import VariationalBottleneck
 
 METHODS: dict[str, type[Method]] = {
@@ -33,4 +34,4 @@ METHODS: dict[str, type[Method]] = {
 }
 """Methods by name."""
 
-__all__ = ["METHODS", "Dense", "Method"]
+__all__ = ["METHODS", "Dense", "Method", "Survivors"]

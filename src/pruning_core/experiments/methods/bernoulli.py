@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,11 +11,13 @@ from torch import Tensor
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.estimators import ESTIMATORS
 from pruning_core.experiments.methods.method import Method
+from pruning_core.experiments.returns import Noted, Returns, noted_in
 from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
-from pruning_core.gates import named_gates, sampled_gates
-from pruning_core.hyperprior import HYPER_PRIORS
+from pruning_core.gates import any_gates, sampled_gates
+from pruning_core.hyperprior import HYPER_PRIORS, HyperPrior
 from pruning_core.metrics import error_percent
+from pruning_core.models import MODELS
 
 
 class Bernoulli(Method):
@@ -23,31 +25,21 @@ class Bernoulli(Method):
 
     θ moves during the first ``settings.bernoulli_epochs``, by the pruner's recipe for a run of
     known length. Over ``settings.ramp_epochs`` the price of a unit rises to log γ. Dead units leave
-    after every epoch.
+    after every epoch; or else, without ``settings.compact``, it is noted which of them open again.
     """
 
     def __init__(self) -> None:
         self.pruner: BernoulliPruner | None = None
+        self.returns: Returns | None = None
 
     def start(self, run: Run) -> None:
         if run.phase == "settled":
             self.pruner = None
             return
         settings = run.settings
-        gates = named_gates(run.model)
-        log_gamma = settings.log_gamma
-        if len(log_gamma) not in (1, len(gates)):
-            raise ValueError(
-                f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
-                f"{', '.join(gates)} was expected"
-            )
-        by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
         self.pruner = BernoulliPruner(
             run.model,
-            {
-                name: HYPER_PRIORS[settings.hyper_prior](price)
-                for name, price in zip(gates, by_gate, strict=True)
-            },
+            settings.log_gamma[0] if settings.price != "units" else _hyper_priors(run),
             num_examples=len(run.dataset.train_labels),
             theta_step=settings.theta_step,
             smoothing=settings.smoothing,
@@ -57,8 +49,11 @@ class Bernoulli(Method):
             ramp_steps=settings.ramp_epochs * run.steps_per_epoch,
             settle_at=math.inf,  # see before_epoch: first it is noted what is undecided
             look_every=1,
+            price=cast("Any", settings.price),
         )
         self.pruner.steps = run.step
+        if not settings.compact:
+            self.returns = Returns(self.pruner.gates, noted_in(run.trajectory))
 
     def before_epoch(self, run: Run) -> None:
         if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
@@ -74,12 +69,16 @@ class Bernoulli(Method):
     def after_step(self, run: Run) -> None:
         if self.pruner is not None:
             self.pruner.step()
+        if self.returns is not None:
+            self.returns.after_step()
 
     def after_epoch(self, run: Run) -> None:
         if self.pruner is None:
             return
-        if run.settings.compact:
+        if self.returns is None:
             self.pruner.compact_(run.optimizer)
+        else:
+            self.returns.after_epoch(self.pruner.dead_units())
         if run.epoch + 1 == run.settings.epochs == run.settings.bernoulli_epochs:
             self._settle(run)
 
@@ -87,6 +86,7 @@ class Bernoulli(Method):
         if self.pruner is None:
             return {}
         undecided = self.pruner.undecided()
+        followed: Noted = self.returns.epochs[-1] if self.returns is not None else {}
         return {
             "penalty": float(self.pruner.penalty().detach()),
             "undecided": undecided,
@@ -95,6 +95,7 @@ class Bernoulli(Method):
                     "units": gate.num_units,
                     "mean": float(gate.theta.detach().mean()),
                     "histogram": gate.theta.detach().cpu().histc(20, 0.0, 1.0).int().tolist(),
+                    **followed.get(name, {}),
                 }
                 for name, gate in self.pruner.gates.items()
             },
@@ -115,6 +116,33 @@ class Bernoulli(Method):
                 run.model, data.eval_images, data.eval_labels
             ),
         )
+        if self.returns is not None:
+            run.findings.update(self.returns.counts())
         self.pruner.settle_(run.optimizer)
         remove_gates_(run.model)
-        self.pruner, run.phase = None, "settled"
+        self.pruner, self.returns, run.phase = None, None, "settled"
+
+
+def _hyper_priors(run: Run) -> dict[str, HyperPrior]:
+    """By gate, whose prices may differ."""
+    prior = HYPER_PRIORS[run.settings.hyper_prior]
+    return {name: prior(price) for name, price in _prices(run).items()}
+
+
+def _prices(run: Run) -> dict[str, float]:
+    """Nats of a unit, by gate."""
+    gates, log_gamma = any_gates(run.model), run.settings.log_gamma
+    if MODELS[run.settings.model].has_sections:
+        if len(log_gamma) > 2:
+            raise ValueError(
+                f"log_gamma has {len(log_gamma)} values; one, or two, of units and of sections, "
+                "was expected"
+            )
+        return {name: log_gamma[-1 if gate.may_close else 0] for name, gate in gates.items()}
+    if len(log_gamma) not in (1, len(gates)):
+        raise ValueError(
+            f"log_gamma has {len(log_gamma)} values; one, or one for each of the gates "
+            f"{', '.join(gates)} was expected"
+        )
+    by_gate = log_gamma * len(gates) if len(log_gamma) == 1 else log_gamma
+    return dict(zip(gates, by_gate, strict=True))

@@ -16,6 +16,7 @@ from pruning_core.experiments.run import Run
 from pruning_core.export import remove_gates_
 from pruning_core.gates import BernoulliGate, InputGate, any_gates, named_gates
 from pruning_core.metrics import weighted_layers
+from pruning_core.models import MODELS
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -30,6 +31,12 @@ class Structured(Method):
     def start(self, run: Run) -> None:
         if run.phase == "settled":
             return
+        settings = run.settings
+        if MODELS[settings.model].has_sections:
+            raise ValueError(
+                f"{settings.method} is for networks whose layers follow each other, not for "
+                f"{settings.model}; choose bernoulli"
+            )
         # The second time, after a checkpoint was loaded, other modules stand in for the gates.
         for name, gate in any_gates(run.model).items():
             _replace(run.model, name, self.stand_in(gate, run))
