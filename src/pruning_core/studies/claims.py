@@ -122,7 +122,7 @@ def _condition(name: str, declared: object) -> Condition:
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
     if minus is None and condition.statistic == "line":
-        raise ValueError(f"{name}: the statistic 'line' needs minus, to say which points it goes through")
+        raise ValueError(f"{name}: the statistic 'line' needs minus, to say through which points")
     least = 2 if condition.whole_interval or condition.statistic in _SPREADS else 1
     if type(condition.seeds) is not int or condition.seeds < least:
         raise ValueError(
