@@ -457,7 +457,8 @@ def test_every_sentence_of_an_abstract_has_what_decides_it(claims: Claims) -> No
         if "derived" in sentence:
             assert (ROOT / "book" / f"{sentence['derived']}.ipynb").is_file()
     told = Counter(name for sentence in sentences for name in sentence.get("claims", ()))
-    assert told == Counter(c["name"] for c in claims if c["source"] == "abstract")
+    sources = ("abstract", "successor")
+    assert told == Counter(c["name"] for c in claims if c["source"] in sources)
     assert all(abstract["not_tested"] for abstract in found)
 
 
@@ -574,8 +575,8 @@ def test_the_command_line_answers_both_abstracts_on_its_first_screen(
 ) -> None:
     lines = ledger(capsys).splitlines()
     assert max(map(len, lines)) <= 80
-    last = max(i for i, line in enumerate(lines) if line.startswith("  Not tested"))
-    assert last < 55
+    of_both = [i for i, line in enumerate(lines) if line.startswith("  Not tested")][:2]
+    assert max(of_both) < 55
     for abstract in abstracts(ARCHIVE):
         for sentence in abstract["sentences"]:
             place = lines.index(f"  {sentence['says']}")
@@ -637,7 +638,8 @@ def test_sources_are_shown_apart(
             c["name"] for c in claims if c["source"] == source
         ]
         text = ledger(capsys, "--source", source)
-        assert (SOURCES[source] in text) or (source == "abstract" and "Not tested" in text)
+        sentences = source in ("abstract", "successor") and "Not tested" in text
+        assert SOURCES[source] in text or sentences
         assert len(rows_of(text.splitlines())) == len(found["claims"])
 
 
@@ -745,7 +747,7 @@ def test_the_page_and_the_command_line_agree(
     claims: Claims, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row by row of the abstracts: verdict, number and when it was declared."""
-    page = first_screen(abstracts(ARCHIVE), claims).replace("\N{NO-BREAK SPACE}", " ")
+    page = first_screen(abstracts(ARCHIVE, "abstract"), claims).replace("\N{NO-BREAK SPACE}", " ")
     row = re.compile(
         r'#claim-[\w-]+">(.+?)</a></td><td>(.+?)</td><td><strong class="verdict (\w+)">.*?'
         r"</td><td>(\w+)</td>"

@@ -17,6 +17,7 @@ from pruning_core.studies.intervals import STATISTICS
 
 SOURCES = {
     "abstract": "The two abstracts",
+    "successor": "Two later abstracts",
     "target": "Targets of this project",
     "baseline": "Soundness of the baselines",
     "question": "Questions of ours",
@@ -122,7 +123,7 @@ def _condition(name: str, declared: object) -> Condition:
     if minus is not None and condition.statistic in FRONTS:
         raise ValueError(f"{name}: minus does not go with the statistic {condition.statistic!r}")
     if minus is None and condition.statistic == "line":
-        raise ValueError(f"{name}: the statistic 'line' needs minus, to say through which points")
+        raise ValueError(f"{name}: the statistic 'line' needs minus, the points of the line")
     least = 2 if condition.whole_interval or condition.statistic in _SPREADS else 1
     if type(condition.seeds) is not int or condition.seeds < least:
         raise ValueError(

@@ -59,7 +59,7 @@ def add_ledger(commands: argparse._SubParsersAction[Any]) -> None:
     )
     ledger.add_argument(
         "--source",
-        choices=("abstract", "target", "baseline", "question"),
+        choices=("abstract", "successor", "target", "baseline", "question"),
         help="only the claims that come from there",
     )
     ledger.add_argument(
@@ -176,11 +176,10 @@ def _ledger(options: argparse.Namespace) -> int:
     if options.published and not options.json:
         print(published.as_text(published.compared(_archive(options))))
         return 0
-    abstracts = ledger.abstracts(_archive(options))
+    abstracts = ledger.abstracts(_archive(options), options.source)
     claims = ledger.decided(_archive(options))
     if options.source is not None:
         claims = [claim for claim in claims if claim["source"] == options.source]
-        abstracts = abstracts if options.source == "abstract" else []
     if options.json:
         found = {"abstracts": abstracts, "claims": claims}
         found["published"] = published.compared(_archive(options))

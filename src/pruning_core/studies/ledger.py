@@ -62,8 +62,12 @@ def decided(archive: Archive, studies: Collection[str] = ()) -> list[dict[str, A
     return [_decided(claim, archive) for claim in read]
 
 
-def abstracts(archive: Archive) -> list[dict[str, Any]]:
-    """The two abstracts as ``studies/abstracts.toml`` has them, sentence by sentence.
+def abstracts(archive: Archive, source: str | None = None) -> list[dict[str, Any]]:
+    """The abstracts as ``studies/abstracts.toml`` has them, sentence by sentence.
+
+    Args:
+        archive: of the studies.
+        source: of their claims, "abstract" or "successor"; all abstracts by default.
 
     Returns:
         Of each its ``paper``, its ``method``, its ``sentences`` and what was ``not_tested``; a
@@ -77,12 +81,17 @@ def abstracts(archive: Archive) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = archive.read(_load_abstracts, path)
-    named = {n for a in found for s in a["sentences"] for n in s.get("claims", ())}
-    if unknown := named - {claim.name for claim in all_claims(archive)}:
+    sources = {claim.name: claim.source for claim in all_claims(archive)}
+    named = [{n for s in a["sentences"] for n in s.get("claims", ())} for a in found]
+    if unknown := set().union(*named) - set(sources):
         raise StudyError(
             f"{path} names claims that claims.toml lacks: {', '.join(sorted(unknown))}"
         )
-    return found
+    return [
+        abstract
+        for abstract, names in zip(found, named, strict=True)
+        if source is None or source in {sources[name] for name in names}
+    ]
 
 
 def counts(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ Claims = Sequence[Mapping[str, Any]]
 
 _ORIGINS = {
     "abstract": "the paper's abstract; the numbers are ours",
+    "successor": "the abstract of a paper that follows; the numbers are ours",
     "target": "a target of this project",
     "baseline": "a check that a baseline is no straw man",
     "question": "a question of ours",
