@@ -16,7 +16,7 @@ from pruning_core.gates import BernoulliGate, InputGate
 from pruning_core.layers import LayerGate, residual
 
 Gates = Literal["layers", "units", "both"]
-"""Which gates a network has: on its sections, on the units inside of them, or on both."""
+"""Which gates a network has, on its sections, on the units inside of them, or on both."""
 
 GATES: tuple[Gates, ...] = ("layers", "units", "both")
 MOST_SECTIONS = 1000

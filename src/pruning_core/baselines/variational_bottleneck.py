@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from pruning_core.pathwise import broadcast
 
 LOG_ALPHA_LIMIT = 0.0
-"""Units with log α = log σ²/μ² at or above it leave: their noise has at least their own power."""
+"""Units leave whose log α = log σ²/μ² is at least this, as their noise has at least their power."""
 
 LOG_VARIANCE = 2 * math.log(0.01)
-"""log σ² at the start, where μ is 1: a noise of one percent."""
+"""log σ² at the start, where μ is 1 and the noise so one percent."""
 
 _TINY = 1e-12
 

@@ -18,8 +18,8 @@ WITHIN = (1, 5, 10)
 """Epochs after which it is asked whether a unit has come back."""
 
 Noted = Mapping[str, Mapping[str, Sequence[int]]]
-"""By gate, of an epoch: ``declared``, units first declared dead at its end, and ``opened``, units
-declared before whose θ was 1/2 or more after one of its steps."""
+"""By gate, of an epoch, ``declared``, the units first declared dead at its end, and ``opened``,
+those declared before whose θ was 1/2 or more after one of its steps."""
 
 
 class Returns:

@@ -283,9 +283,9 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     """Test error of each network minus that of the wide one on the same pixels, by seed.
 
     Returns:
-        A row for each network beside a found one, that itself and the one of all pixels: ``price``,
-        ``kind``, the mean ``difference`` in points, and ``low`` and ``high``, the ends of its 95 %
-        interval; without those of which there are no two seeds.
+        A row for each network beside a found one, that itself and the one of all pixels; of each
+        ``price``, ``kind``, the mean ``difference`` in points, and ``low`` and ``high``, the ends
+        of its 95 % interval. Those of which there are no two seeds are left out.
     """
     errors = rows.pivot_table(index="seed", columns="point", values="test_error_percent")
     found = []

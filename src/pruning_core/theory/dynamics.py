@@ -63,7 +63,7 @@ class Bounds:
 
     @property
     def is_safe(self) -> bool:
-        """Whether some starts certainly die: enough decay, or none needed since f = 0."""
+        """Whether some starts certainly die, with enough decay, or none needed since f = 0."""
         return self.decay > self.needed_decay or self.fraction == 0
 
     @property

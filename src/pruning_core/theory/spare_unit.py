@@ -70,13 +70,13 @@ class SpareUnit:
 
     @property
     def time_priced_out(self) -> float:
-        """When two weights that start at 0 without decay get there: 2v + e^2v = 2t + 1."""
+        """When two weights that start at 0 without decay get there, by 2v + e^2v = 2t + 1."""
         margin = 2 * self.priced_out
         return (margin + math.expm1(margin)) / 2
 
     @property
     def least_decay(self) -> float:
-        """The λ above which the spare unit stays for good: λ v = N σ(−2v) at the weight above."""
+        """The λ above which the spare unit stays, where λ v = N σ(−2v) at the weight above."""
         v = self.priced_out
         return self.num_examples * float(_sigmoid(-2 * v)) / v
 

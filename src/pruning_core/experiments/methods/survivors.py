@@ -15,7 +15,7 @@ from pruning_core.sparsity import sparsity_curve
 class Survivors(Method):
     """The epochs after all others: what is left minimises Σ max_{‖δ‖ ≤ ε} −log p(y | x + δ, W).
 
-    ε is ``settings.worst_case``, and :func:`worst_inputs` takes the maximum; with ε = 0 it is
+    ε is ``settings.worst_case``, and ``worst_inputs`` takes the maximum; with ε = 0 it is
     plain training, the control. Before that, every pixel is multiplied by a random factor
     1 + s n, with s ``settings.input_noise`` and n standard normal. A method's own price is off.
     Weights that are zero stay zero.
