@@ -255,8 +255,9 @@ class BernoulliPruner(ThetaOptimizer):
         With ‖∂L/∂w‖ ≤ κ and |ΔL| ≤ κ‖w‖ for the weights w of a unit, the flow ẇ = −θ ∂L/∂w,
         θ̇ = −(ΔL + log γ) never leaves {θ + ‖w‖ < log γ / κ}, and there θ reaches 0 in finite time;
         weight decay only enlarges that region. Training is not that flow: its estimates are noisy,
-        and by :class:`IntegratedGates` the weights of a closed unit still learn a little. So what
-        the bound κ‖w‖ bounds, the worth of the unit, is measured here: a unit is dead when θ and
+        and by :class:`IntegratedGates`, a share f of whose gates is half open, the weights of a
+        closed unit still learn, so that there is a region only with a decay λ > f κ² / (2 log γ).
+        What the bound κ‖w‖ bounds, the worth, is therefore measured: a unit is dead when θ and
         its slow average are below 0.03 and its measured worth is below half its price. Of a gate
         that has settled, the closed units are dead.
 
