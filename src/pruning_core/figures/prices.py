@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from pruning_core.figures.results import plain_log
 from pruning_core.figures.style import LOOKS, STYLE, Picture, legend_below
@@ -36,7 +35,7 @@ def prices_of_units(prices: Mapping[str, float]) -> Figure:
                 axis.plot(100 * shares, costs, color=colour, ls=dashes, lw=2, label=kind)
             axis.set(yscale="log", xlabel="units left, %", ylabel="nats")
             axis.set_title(f"{price:g} nats {_NAMES[of]}")
-            axis.yaxis.set_major_formatter(ScalarFormatter())
+            axis.yaxis.set_major_formatter("{x:g}")
             plain_log(axis, "x", 100 * shares)
         legend_below(figure, axes[0])
     return figure
