@@ -1,5 +1,6 @@
 """Tests of pruning_core.extras: what is missing is told together with what brings it."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -27,12 +28,13 @@ def test_an_extra_brings_what_is_said_to_be_missing(extra: str) -> None:
 def test_every_package_that_a_module_imports_is_required_or_of_an_extra() -> None:
     required = {Requirement(line).name.replace("-", "_") for line in PROJECT["dependencies"]}
     known = required | {"pruning_core"} | {name for names in EXTRAS.values() for name in names}
-    imported = set()
+    imported = set[str]()
     for path in (ROOT / "src").rglob("*.py"):
-        for line in path.read_text(encoding="utf8").splitlines():
-            words = line.split()
-            if words[:1] in (["import"], ["from"]) and len(words) > 1:
-                imported.add(words[1].partition(".")[0])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                imported.add(node.module.partition(".")[0])
     assert imported - set(sys.stdlib_module_names) - known == set()
 
 
