@@ -778,6 +778,7 @@ import resource, torch, torchvision
 from torch import nn
 from pruning_core import BernoulliGate, compact_, named_gates
 torch.set_num_threads(1)
+torch.manual_seed(0)
 model = torchvision.models.resnet18(num_classes=10)
 for parent in list(model.modules()):
     for key, child in list(parent.named_children()):
