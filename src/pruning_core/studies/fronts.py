@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -79,9 +78,9 @@ def beside(rows: pd.DataFrame, curve: Sequence[pd.DataFrame], size: str) -> Esti
     pairs = [own[[size, "test_error_percent"]].to_numpy() for own in (rows, *curve)]
 
     def gap(means: np.ndarray) -> float:
-        others = means[1:][np.argsort(means[1:, 0])]
-        there = np.interp(np.log(means[0, 0]), np.log(others[:, 0]), others[:, 1])
-        return float(means[0, 1] - there)
+        smallest, largest = means[1:, 0].min(), means[1:, 0].max()
+        nearest = float(np.clip(means[0, 0], smallest, largest))
+        return float(means[0, 1] - _on_the_line(nearest, means[1:]))
 
     random = np.random.default_rng(0)
     draws = np.stack(
@@ -111,15 +110,26 @@ def at_equal_size(
 
     def mean(runs: pd.DataFrame) -> tuple[float, float]:
         sizes, errors = (runs[name].to_numpy(float) for name in (size, "test_error_percent"))
-        return math.log(sizes.mean()), float(errors.mean())
+        return float(sizes.mean()), float(errors.mean())
 
-    places, errors = zip(*sorted(mean(runs) for _, runs in along.groupby("point")), strict=True)
+    line = np.array([mean(runs) for _, runs in along.groupby("point")])
 
     def beyond_the_front(runs: pd.DataFrame) -> float:
         place, error = mean(runs)
-        return error - float(np.interp(place, places, errors, left=np.nan, right=np.nan))
+        return error - _on_the_line(place, line)
 
     return beyond_the_front(rows) - beyond_the_front(reference)
+
+
+def _on_the_line(size: float, points: np.ndarray) -> float:
+    """The error at a size of straight lines over its logarithm through points; NaN beyond them.
+
+    Args:
+        size: where.
+        points: sizes and errors, shape (k, 2), in any order.
+    """
+    sizes, errors = points[np.argsort(points[:, 0])].T
+    return float(np.interp(np.log(size), np.log(sizes), errors, left=np.nan, right=np.nan))
 
 
 def _bootstrapped(place: Callable[[float, float], float], pairs: np.ndarray) -> Estimate:
