@@ -1,0 +1,176 @@
+"""An explorer of recorded networks whose sections leave: θ of each, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from pruning_core.explorers.chart import (
+    COLOURS,
+    WIDTH,
+    Explorer,
+    Prediction,
+    choice,
+    computed,
+    inline,
+    remembered,
+)
+from pruning_core.studies import depth
+from pruning_core.studies.archive import Archive
+from pruning_core.studies.declaration import StudyError
+from pruning_core.studies.record_files import settings_of
+from pruning_core.studies.tables import epochs, runs, setting
+
+STUDY = "layers"
+SEEDS = 5
+"""So many of each start's seeds can be chosen, for the size of the page."""
+
+
+def gated_runs(archive: Archive) -> pd.DataFrame:
+    """The recorded runs with gates on their sections alone: their ``start`` and price, in nats.
+
+    Raises:
+        StudyError: if there are none.
+    """
+    rows = runs(archive, STUDY)
+    if len(rows):
+        own = (rows["method"] == "bernoulli") & (setting(rows, "gates") == "layers")
+        rows = rows.loc[own]
+    if not len(rows):
+        raise StudyError(f"no run of {STUDY} with gates on its sections is recorded yet")
+    starts = [len(line) for line in map(depth.inside, rows["model"], rows["architecture"])]
+    prices = [settings.log_gamma[-1] for settings in settings_of(rows)]
+    return rows.assign(start=starts, price=prices)
+
+
+def sections_in_motion(archive: Archive) -> Explorer:
+    """θ of every section over the epochs, how many are left, and the test error."""
+    known = gated_runs(archive)
+    table = trajectories_of(archive)
+    prices, starts, seeds = (sorted(set(table[name])) for name in ("price", "start", "seed"))
+    x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
+    data = alt.Chart().transform_filter(
+        "datum.price == price && datum.start == start && datum.seed == seed"
+    )
+    blocks = (
+        data.transform_calculate(thetas="split(datum.theta, ' ')")
+        .transform_calculate(place="sequence(length(datum.thetas))")
+        .transform_flatten(["place"])
+        .transform_calculate(
+            theta="parseInt(datum.thetas[datum.place]) / 100",
+            section="datum.place + 1",
+            low="datum.place + 0.6",
+            high="datum.place + 1.4",
+            begin="datum.epoch - 0.85",
+            told="'section ' + datum.section + (datum.theta > 0 ? ': θ = ' + datum.theta : ' is'"
+            " + ' closed') + ' after epoch ' + datum.epoch",
+        )
+        .transform_filter("datum.theta > 0")
+        .mark_rect(fill=COLOURS[0], clip=True)
+        .encode(
+            x=x,
+            x2="begin:Q",
+            y=alt.Y("low:Q", title="section, from the input")
+            .scale(domain=[0.4, max(starts) + 0.6], nice=False)
+            .axis(values=[1, 5, 10, 15, 20], grid=False),
+            y2="high:Q",
+            opacity=alt.Opacity("theta:Q", title="θ of the section")
+            .scale(domain=[0, 1], range=[0.12, 1])
+            .legend(symbolType="square", symbolFillColor=COLOURS[0], values=[0.1, 0.5, 1]),
+            tooltip="told:N",
+        )
+    )
+    counted = data.transform_calculate(
+        told="datum.left + ' sections left after epoch ' + datum.epoch"
+    )
+    size = alt.Y("left:Q", title="sections").scale(domain=[0, max(starts)], nice=False)
+    wrong = data.transform_calculate(told="datum.error + ' % after epoch ' + datum.epoch")
+    highest = float(np.ceil(table["error"].max()))
+    error = alt.Y("error:Q", title="test error, %").scale(
+        type="log", nice=False, domain=[1, highest]
+    )
+    settled = alt.Chart(alt.sequence(0, 1)).transform_calculate(epoch="settled").encode(x=x)
+    end = settled.mark_rule(strokeDash=[4, 3])
+    name = settled.mark_text(text="gates settled", align="right", dx=-5, y=12, fontSize=11)
+    marks = {"color": COLOURS[0], "point": {"size": 16, "color": COLOURS[0]}, "clip": True}
+    wide = {"width": WIDTH - 70}
+    panels = [
+        alt.layer(blocks, end, name).properties(height=210, **wide),
+        alt.layer(
+            remembered(counted, "left")
+            .mark_line(**marks)
+            .encode(x=x, y=size.axis(values=[0, 5, 10, 15, 20]), tooltip="told:N"),
+            end,
+        ).properties(height=90, **wide),
+        alt.layer(
+            remembered(wrong, "error")
+            .mark_line(**marks)
+            .encode(x=x, y=error.axis(values=[1, 2, 5, 10, 20, 50]), tooltip="told:N"),
+            end,
+        ).properties(height=100, **wide),
+    ]
+    ends = {
+        f"{row['price']:g}|{row['start']}|{row['seed']}": f"{int(row['sections_left'])} are left,"
+        f" the final test error is {row['test_error_percent']:.2f} %"
+        for row in known.to_dict("records")
+        if row["seed"] in seeds
+    }
+    (phase,) = set(setting(known, "bernoulli_epochs"))
+    deepest = max(starts)
+    return Explorer(
+        alt.concat(*panels, columns=1, data=inline(table)).add_params(
+            choice("price", "price, nats a section", prices[0], {p: f"{p:g}" for p in prices}),
+            choice("start", "sections at the start", deepest, starts),
+            choice("seed", "seed", seeds[0], seeds),
+            *computed(ends=json.dumps(ends), settled=f"{phase}"),
+        ),
+        "['One network of ' + start + ' sections, ' + price + ' nats each, seed ' + seed + '.',"
+        " 'At the end ' + ends[price + '|' + start + '|' + seed] + '.']",
+        "Which sections leave, how early, and how many stay: turn the number at the start and see"
+        " how little the number at the end follows.",
+        predict=_prediction(table, prices[0], deepest, seeds[0]),
+    )
+
+
+def _prediction(table: pd.DataFrame, price: float, start: int, seed: int) -> Prediction:
+    """How many stay?"""
+    own = (table["price"] == price) & (table["start"] == start) & (table["seed"] == seed)
+    run = table.loc[own].set_index("epoch")
+    left = int(run["left"].iloc[-1])
+    thirds = (f"at most {start // 3}", f"{start // 3 + 1} to {2 * start // 3}")
+    quarter = max(run.index) / 4
+    early = (start - run["left"].loc[: int(quarter)].iloc[-1]) / max(start - left, 1)
+    return Prediction(
+        f"A network starts with {start} sections, each of which has to be worth {price:g} nats."
+        " How many will it keep?",
+        [*thirds, f"more than {2 * start // 3}"],
+        min(3 * (left - 1) // start, 2),
+        f"This run keeps {left}. Of those that leave, {100 * early:.0f} % have left when a quarter"
+        " of the training is over.",
+        (0.1, 1, 0.1),
+    )
+
+
+def trajectories_of(archive: Archive) -> pd.DataFrame:
+    """A row for each epoch: the test error, the sections left, and θ of each, in percent."""
+    known = gated_runs(archive)
+    seeds = sorted(set(known["seed"]))[:SEEDS]
+    known = known.loc[known["seed"].isin(seeds), ["run", "price", "start"]]
+    noted = depth.over_epochs(known.merge(epochs(archive, STUDY), on="run"))
+    thetas = [
+        depth.theta_of_sections(theta, start) or (np.array(units) > 0).astype(float)
+        for theta, start, units in zip(
+            noted["theta"],
+            noted["start"],
+            map(depth.inside, noted["model"], noted["architecture"]),
+            strict=True,
+        )
+    ]
+    return pd.DataFrame(
+        {name: noted[name] for name in ("price", "start", "seed", "epoch")}
+        | {"left": noted["sections"], "error": noted["test_error_percent"].round(2)}
+        | {"theta": [" ".join(f"{round(100 * t)}" for t in theta) for theta in thetas]}
+    )
