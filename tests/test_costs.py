@@ -97,7 +97,9 @@ def test_slopes_follow_theta_and_tell_their_change() -> None:
     costs.prepare(model, Inputs(IMAGES))
     before = costs.slopes(gates)
     assert float(before["gate1"][0]) == pytest.approx(784 + 0.9 * 4)
-    gates["gate2"].theta.data.fill_(0.5)
+    assert costs.slopes(gates) is before  # nothing has changed, nothing is computed
+    with torch.no_grad():
+        gates["gate2"].theta.fill_(0.5)
     change = costs.follow(gates)
     assert float(change["gate1"][0]) == pytest.approx(-0.4 * 4, rel=1e-4)
     assert float(change["gate2"].abs().max()) == 0.0

@@ -90,7 +90,7 @@ class SizePrice(Costs):
         self._of = of
         self._names = list(gates)
         self._size: ExpectedSize | None = None
-        self._at: dict[str, Tensor] = {}
+        self._at: dict[str, tuple[Tensor, int]] = {}
         self._slopes: dict[str, Tensor] = {}
 
     @property
@@ -123,8 +123,9 @@ class SizePrice(Costs):
     def slopes(self, gates: Gates) -> dict[str, Tensor]:
         assert self._size is not None
         if not self._knows(gates):
-            self._at = {name: gate.theta.detach().clone() for name, gate in gates.items()}
-            found = self._size.slopes(self._at)
+            thetas = {name: gate.theta.detach() for name, gate in gates.items()}
+            found = self._size.slopes(thetas)
+            self._at = {name: (theta, theta._version) for name, theta in thetas.items()}
             self._slopes = {name: self._log_gamma * slope for name, slope in found.items()}
         return self._slopes
 
@@ -141,9 +142,12 @@ class SizePrice(Costs):
 
     def _knows(self, gates: Gates) -> bool:
         """Whether θ is what it was when the slopes were computed."""
+        # Told by the memory it lies in and the count of its changes, so that no device is asked.
         return self._at.keys() == gates.keys() and all(
-            self._at[name].shape == gate.theta.shape and torch.equal(self._at[name], gate.theta)
-            for name, gate in gates.items()
+            at.data_ptr() == gate.theta.data_ptr()
+            and at.shape == gate.theta.shape
+            and version == gate.theta._version
+            for gate, (at, version) in ((gates[name], self._at[name]) for name in gates)
         )
 
 

@@ -15,7 +15,6 @@ What it was asked to show, before its first run, stands with all other claims in
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,9 +27,7 @@ from torch import Tensor, nn
 from pruning_core.baselines.penalties import AdaptiveLasso, Bridge, Lasso, Penalty
 from pruning_core.files import make_writable, write_atomically
 from pruning_core.halo import Halo, bridge_scale
-from pruning_core.studies import ROOT
-from pruning_core.studies.declaration import StudyError
-from pruning_core.studies.record_files import damaged, not_numbers
+from pruning_core.studies import ROOT, own_tables
 
 FILE = "results/feature-selection.csv"
 RESULTS = ROOT / FILE
@@ -61,21 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, 2 if the table is damaged.
     """
-    parser = argparse.ArgumentParser(description="Feature selection by the penalties.")
-    parser.add_argument(
-        "--root", type=Path, default=Path(), help="folder of results/ (default: here)"
-    )
-    path = parser.parse_args(arguments).root / FILE
+    return own_tables.run("Feature selection by the penalties.", FILE, completed, told, arguments)
+
+
+def completed(path: Path) -> pd.DataFrame:
+    """The table in a file, which is computed if there is none."""
     if not path.exists():
         make_writable(path.parent)
         write_atomically(path, fitted().to_csv(index=False).encode())
-    try:
-        found = load(path).drop(columns="seed").groupby("penalty", sort=False)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(found.agg(["mean", "sem"]).round(3).to_string())
-    return 0
+    return load(path)
+
+
+def told(rows: pd.DataFrame) -> str:
+    """Means over the seeds with their standard errors."""
+    found = rows.drop(columns="seed").groupby("penalty", sort=False)
+    return found.agg(["mean", "sem"]).round(3).to_string()
 
 
 def load(path: Path) -> pd.DataFrame:
@@ -84,17 +81,7 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         StudyError: if it is damaged.
     """
-    if not path.exists():
-        return pd.DataFrame(columns=["penalty", *_NUMBERS])
-    try:
-        rows = pd.read_csv(path)
-        if missing := {"penalty", *_NUMBERS} - set(rows.columns):
-            raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
-        if bad := [c for c in _NUMBERS if not_numbers(pd.Series(rows[c]), needed=True).any()]:
-            raise ValueError(f"{', '.join(bad)}: a number was expected in each row")
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from error
-    return rows
+    return own_tables.read(path, ["penalty"], _NUMBERS)
 
 
 def fitted() -> pd.DataFrame:

@@ -10,7 +10,6 @@ are those that are recorded, since nothing of that changes them.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +24,7 @@ from pruning_core.experiments.leaving import Leaving
 from pruning_core.experiments.loop import Trainer
 from pruning_core.experiments.settings import Settings, recommended
 from pruning_core.files import make_writable, write_atomically
-from pruning_core.studies import ROOT
-from pruning_core.studies.declaration import StudyError
-from pruning_core.studies.record_files import damaged, not_numbers
+from pruning_core.studies import ROOT, own_tables
 
 FILE = "results/removed-units.csv"
 RESULTS = ROOT / FILE
@@ -58,22 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, 2 if the table is damaged.
     """
-    parser = argparse.ArgumentParser(description="Units at the moment they are removed.")
-    parser.add_argument(
-        "--root", type=Path, default=Path(), help="folder of results/ (default: here)"
-    )
-    path = parser.parse_args(arguments).root / FILE
     torch.set_num_threads(1)
-    try:
-        complete(path, load_data("mnist"), NETWORKS)
-        rows = load(path)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return own_tables.run("Units at the moment they are removed.", FILE, completed, told, arguments)
+
+
+def completed(path: Path) -> pd.DataFrame:
+    """The table in a file, with the networks that it lacked."""
+    complete(path, load_data("mnist"), NETWORKS)
+    return load(path)
+
+
+def told(rows: pd.DataFrame) -> str:
+    """Medians of each gate of each network, and how many units left."""
     groups = rows.groupby(["network", "gate"], sort=False)
     shown = groups[["norm", "gradient", "worth", "seen"]].median()
-    print(shown.assign(units=groups.size()).round(3).to_string())
-    return 0
+    return shown.assign(units=groups.size()).round(3).to_string()
 
 
 def complete(path: Path, data: Dataset, networks: dict[str, Settings]) -> None:
@@ -101,17 +97,7 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         StudyError: if it is damaged.
     """
-    if not path.exists():
-        return pd.DataFrame(columns=[*_TEXT, *_NUMBERS])
-    try:
-        rows = pd.read_csv(path)
-        if missing := {*_TEXT, *_NUMBERS} - set(rows.columns):
-            raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
-        if bad := [c for c in _NUMBERS if not_numbers(pd.Series(rows[c]), needed=True).any()]:
-            raise ValueError(f"{', '.join(bad)}: a number was expected in each row")
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from error
-    return rows
+    return own_tables.read(path, _TEXT, _NUMBERS)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ What it was asked to show, before its first run, stands with all other claims in
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -45,9 +44,8 @@ from pruning_core.experiments.settings import recommended
 from pruning_core.files import make_writable, write_atomically
 from pruning_core.metrics import architecture, count_nonzero_weights, error_percent
 from pruning_core.models import MODELS
-from pruning_core.studies.declaration import StudyError
+from pruning_core.studies import own_tables
 from pruning_core.studies.intervals import mean_interval
-from pruning_core.studies.record_files import damaged, not_numbers
 
 FILE = "results/small-networks.csv"
 
@@ -98,23 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, 2 if the table is damaged.
     """
-    parser = argparse.ArgumentParser(description="What limits the error of a small network.")
-    parser.add_argument(
-        "--root", type=Path, default=Path(), help="folder of results/ (default: here)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=-1, help="networks at a time (default: one a core)"
-    )
-    asked = parser.parse_args(arguments)
-    try:
-        rows = completed(asked.root / FILE, asked.jobs)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    what = "What limits the error of a small network."
+    return own_tables.run(what, FILE, completed, told, arguments, jobs=True)
+
+
+def told(rows: pd.DataFrame) -> str:
+    """Means over the seeds with their standard errors, and the paired differences."""
     columns = ["pixels", *_NUMBERS[2:]]
-    print(rows.groupby("point", sort=False)[columns].agg(["mean", "sem"]).round(3).to_string())
-    print(differences(rows).round(3).to_string(index=False))
-    return 0
+    means = rows.groupby("point", sort=False)[columns].agg(["mean", "sem"]).round(3)
+    return f"{means.to_string()}\n{differences(rows).round(3).to_string(index=False)}"
 
 
 def load(path: Path) -> pd.DataFrame:
@@ -123,18 +113,7 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         StudyError: if it is damaged.
     """
-    told = ("point", "architecture", "selected")
-    if not path.exists():
-        return pd.DataFrame(columns=[*told, *_NUMBERS])
-    try:
-        rows = pd.read_csv(path, dtype={"selected": str}, keep_default_na=False)
-        if missing := {*told, *_NUMBERS} - set(rows.columns):
-            raise ValueError(f"the columns {', '.join(sorted(missing))} are missing")
-        if bad := [c for c in _NUMBERS if not_numbers(pd.Series(rows[c]), needed=True).any()]:
-            raise ValueError(f"{', '.join(bad)}: a number was expected in each row")
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from error
-    return rows
+    return own_tables.read(path, ("point", "architecture", "selected"), _NUMBERS)
 
 
 def completed(path: Path, jobs: int = -1) -> pd.DataFrame:
