@@ -14,6 +14,7 @@ PLACES = {  # by name, the page and the place among its explorers
     "hyper_prior_of_its_chapter": ("flattening", 0),
     "life_of_a_unit_of_its_chapter": ("convergence", 0),
     "penalties_of_its_chapter": ("what-learning-lambda-does", 0),
+    "sections_in_motion": ("layers-that-leave", 0),
     "theta_in_motion": ("turn-the-results", 0),
     "which_pixels": ("turn-the-results", 1),
     "size_of_lenet_300_100": ("turn-the-results", 2),

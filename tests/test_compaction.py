@@ -770,6 +770,19 @@ def test_muon_whose_step_is_not_elementwise_is_refused() -> None:
         compact_(model, {"2": ~alive(8, 1, 2)}, x, optimizer)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_norm_that_magnifies_the_last_bit_is_no_reason_to_refuse(seed: int) -> None:
+    """In training mode it divides by the distance of two rows that are nearly equal."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        *(nn.Linear(6, 64), nn.ReLU(), BernoulliGate(64), nn.Linear(64, 64)),
+        *(nn.BatchNorm1d(64, eps=1e-14), nn.Linear(64, 3)),
+    )
+    row = torch.randn(1, 6)
+    x = torch.cat([row, row + 1e-4 * torch.randn(1, 6)])
+    assert compact_(model, {"2": torch.arange(64) % 3 == 0}, x) == 22
+
+
 @pytest.mark.slow
 def test_resnet_18_takes_little_memory() -> None:
     """Beside the model, its gradients and Adam's moments: less than three times the weights."""

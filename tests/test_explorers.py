@@ -351,6 +351,39 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
             assert count == run.loc[epoch, "architecture"][gate]
 
 
+@pytest.mark.parametrize(
+    ("point", "price", "start"), [("from-20", 300, 20), ("from-6-dearer", 600, 6)]
+)
+def test_sections_in_motion_are_what_was_noted_after_each_epoch(
+    explorer: Callable[[str], Shown], point: str, price: int, start: int
+) -> None:
+    shown = explorer("sections_in_motion")
+    shown.turn(price=price, start=start, seed=1)
+    noted = epochs(ARCHIVE, "layers").query(f"point == '{point}' and seed == 1").set_index("epoch")
+    final = runs(ARCHIVE, "layers").query(f"point == '{point}' and seed == 1").iloc[0]
+    left = {row["epoch"]: row["left"] for row in shown.rows("epoch", "left", "error")}
+    assert list(left) == list(noted.index)
+    drawn: dict[int, dict[int, float]] = {epoch: {} for epoch in left}
+    for row in shown.rows("epoch", "section", "theta", "begin"):
+        drawn[row["epoch"]][row["section"]] = row["theta"]
+    for epoch in left:
+        there = [size > 0 for size in noted.at[epoch, "architecture"][2:]]
+        assert len(there) == start
+        assert left[epoch] == sum(there)
+        theta = json.loads(str(noted.at[epoch, "theta"]))
+        expected = {
+            number: theta[gate]["mean"] if (gate := f"sections.{number - 1}.gate") in theta else 1.0
+            for number, is_there in enumerate(there, start=1)
+            if is_there
+        }
+        shown_anyway = {number for number, value in expected.items() if value >= 0.005}
+        assert shown_anyway <= set(drawn[epoch]) <= set(expected)
+        for number, value in drawn[epoch].items():
+            assert value == pytest.approx(expected[number], abs=0.006)
+    last = f"{final['sections_left']:.0f} are left, the final test error is"
+    assert f"{last} {final['test_error_percent']:.2f} %" in shown.readout()
+
+
 def test_the_pixels_are_those_of_the_recorded_masks(explorer: Callable[[str], Shown]) -> None:
     shown = explorer("which_pixels")
     masks, known = load_masks(ARCHIVE), trained.gated_runs(ARCHIVE)
