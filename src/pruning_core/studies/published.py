@@ -232,7 +232,7 @@ def _points(archive: Archive, studies: Iterable[str], least: int) -> pd.DataFram
         rows = rows.loc[
             (rows["split"] == "test")
             & (rows["dataset"] == "mnist")
-            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS))
+            & (rows["weights_total"] == rows["model"].map(DENSE_WEIGHTS.get))
         ]
         for point, runs in rows.groupby("point", sort=False):
             key = tuple(runs["run"])
