@@ -165,6 +165,31 @@ def remembered(chart: alt.Chart, name: str) -> alt.Chart:
     return chart.properties(name=f"remembered_{name}")
 
 
+def over_epochs(
+    x: alt.X,
+    settled: str,
+    blocks: tuple[alt.Chart, int, int],
+    *lines: tuple[alt.Chart, str, alt.Y, int],
+) -> list[alt.LayerChart]:
+    """Panels of one run over its epochs: blocks, and lines below them.
+
+    Args:
+        x: the epoch.
+        settled: Vega expression for the epoch after which gates are settled.
+        blocks: marks, how high their panel is, and at which height words have room.
+        lines: what is shown and told (``told``) of a column, its name, its axis, and how high.
+    """
+    moment = alt.Chart(alt.sequence(0, 1)).transform_calculate(epoch=settled).encode(x=x)
+    end = moment.mark_rule(strokeDash=[4, 3])
+    name = moment.mark_text(text="gates settled", align="right", dx=-5, y=blocks[2], fontSize=11)
+    marks = {"color": COLOURS[0], "point": {"size": 16, "color": COLOURS[0]}, "clip": True}
+    drawn = [(alt.layer(blocks[0], end, name), blocks[1])]
+    for data, column, y, height in lines:
+        line = remembered(data, column).mark_line(**marks).encode(x=x, y=y, tooltip="told:N")
+        drawn.append((alt.layer(line, end), height))
+    return [panel.properties(height=height, width=WIDTH - 70) for panel, height in drawn]
+
+
 def lines(grid: Any, curves: Mapping[str, str], **given: str) -> alt.Chart:
     """Lines of a ``value`` for each ``series``, by Vega expressions.
 

@@ -10,13 +10,12 @@ import pandas as pd
 
 from pruning_core.explorers.chart import (
     COLOURS,
-    WIDTH,
     Explorer,
     Prediction,
     choice,
     computed,
     inline,
-    remembered,
+    over_epochs,
 )
 from pruning_core.studies import depth
 from pruning_core.studies.archive import Archive
@@ -92,26 +91,13 @@ def sections_in_motion(archive: Archive) -> Explorer:
     error = alt.Y("error:Q", title="test error, %").scale(
         type="log", nice=False, domain=[1, highest]
     )
-    settled = alt.Chart(alt.sequence(0, 1)).transform_calculate(epoch="settled").encode(x=x)
-    end = settled.mark_rule(strokeDash=[4, 3])
-    name = settled.mark_text(text="gates settled", align="right", dx=-5, y=12, fontSize=11)
-    marks = {"color": COLOURS[0], "point": {"size": 16, "color": COLOURS[0]}, "clip": True}
-    wide = {"width": WIDTH - 70}
-    panels = [
-        alt.layer(blocks, end, name).properties(height=210, **wide),
-        alt.layer(
-            remembered(counted, "left")
-            .mark_line(**marks)
-            .encode(x=x, y=size.axis(values=[0, 5, 10, 15, 20]), tooltip="told:N"),
-            end,
-        ).properties(height=90, **wide),
-        alt.layer(
-            remembered(wrong, "error")
-            .mark_line(**marks)
-            .encode(x=x, y=error.axis(values=[1, 2, 5, 10, 20, 50]), tooltip="told:N"),
-            end,
-        ).properties(height=100, **wide),
-    ]
+    panels = over_epochs(
+        x,
+        "settled",
+        (blocks, 210, 12),
+        (counted, "left", size.axis(values=[0, 5, 10, 15, 20]), 90),
+        (wrong, "error", error.axis(values=[1, 2, 5, 10, 20, 50]), 100),
+    )
     ends = {
         f"{row['price']:g}|{row['start']}|{row['seed']}": f"{int(row['sections_left'])} are left,"
         f" the final test error is {row['test_error_percent']:.2f} %"

@@ -10,13 +10,12 @@ import pandas as pd
 
 from pruning_core.explorers.chart import (
     COLOURS,
-    WIDTH,
     Explorer,
     Prediction,
     choice,
     computed,
     inline,
-    remembered,
+    over_epochs,
 )
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
@@ -97,28 +96,13 @@ def theta_in_motion(archive: Archive) -> Explorer:
     size = alt.Y("left:Q", title="units left").scale(type="log", nice=False, domain=[8, 1000])
     wrong = data.transform_calculate(told="datum.error + ' % after epoch ' + datum.epoch")
     error = alt.Y("error:Q", title="test error, %").scale(type="log", nice=False, domain=[1, 60])
-    settled = (
-        alt.Chart(alt.sequence(0, 1)).transform_calculate(epoch="settled['' + price]").encode(x=x)
+    panels = over_epochs(
+        x,
+        "settled['' + price]",
+        (blocks, 190, 95),
+        (left, "left", size.axis(values=[10, 30, 100, 300, 700]), 90),
+        (wrong, "error", error.axis(values=[1, 2, 5, 10, 20, 50]), 110),
     )
-    end = settled.mark_rule(strokeDash=[4, 3])
-    name = settled.mark_text(text="gates settled", align="right", dx=-5, y=95, fontSize=11)
-    marks = {"color": COLOURS[0], "point": {"size": 16, "color": COLOURS[0]}, "clip": True}
-    wide = {"width": WIDTH - 70}
-    panels = [
-        alt.layer(blocks, end, name).properties(height=190, **wide),
-        alt.layer(
-            remembered(left, "left")
-            .mark_line(**marks)
-            .encode(x=x, y=size.axis(values=[10, 30, 100, 300, 700]), tooltip="told:N"),
-            end,
-        ).properties(height=90, **wide),
-        alt.layer(
-            remembered(wrong, "error")
-            .mark_line(**marks)
-            .encode(x=x, y=error.axis(values=[1, 2, 5, 10, 20, 50]), tooltip="told:N"),
-            end,
-        ).properties(height=110, **wide),
-    ]
     ends = {
         f"{row['log_gamma']:g}|{row['seed']}": f"{row['architecture']} left, final test error"
         f" {row['test_error_percent']:.2f} %"
