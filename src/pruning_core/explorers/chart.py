@@ -170,7 +170,7 @@ def over_epochs(
     settled: str,
     blocks: tuple[alt.Chart, int, int],
     *lines: tuple[alt.Chart, str, alt.Y, int],
-) -> list[alt.LayerChart]:
+) -> list[alt.FacetChart | alt.LayerChart]:
     """Panels of one run over its epochs: blocks, and lines below them.
 
     Args:
