@@ -14,7 +14,7 @@ from pruning_core.models import MODELS, lenet_5
 from pruning_core.studies.record_files import settings_of
 
 KINDS = {"filter 1": (1, 0, 0, 0), "filter 2": (0, 1, 16, 0), "hidden unit": (0, 0, 0, 1)}
-"""What leaves with a unit: filters of either convolution, features, hidden units."""
+"""What leaves with a unit, in filters of either convolution, features and hidden units."""
 
 
 def savings(architecture: Sequence[int], of: str) -> dict[str, int]:

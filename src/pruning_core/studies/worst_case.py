@@ -9,7 +9,7 @@ from pruning_core.studies.archive import Archive
 from pruning_core.studies.record_files import settings_of
 
 STUDIES = ("worst-case", "worst-case-lenet-5")
-"""Where what is left trains on: with images at their worst, and without as a control."""
+"""Where what is left trains on, with images at their worst and without as a control."""
 
 SAME_WORK = ("price-28-worst", "price-28-longer")
 """A point, and a control with twice its further epochs, which take as many passes."""
