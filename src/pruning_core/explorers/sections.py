@@ -29,15 +29,15 @@ SEEDS = 5
 
 
 def gated_runs(archive: Archive) -> pd.DataFrame:
-    """The recorded runs with gates on their sections alone: their ``start`` and price, in nats.
+    """The recorded runs that pay for sections, with gates on these alone: ``start`` and price.
 
     Raises:
         StudyError: if there are none.
     """
     rows = runs(archive, STUDY)
     if len(rows):
-        own = (rows["method"] == "bernoulli") & (setting(rows, "gates") == "layers")
-        rows = rows.loc[own]
+        of_sections = (setting(rows, "gates") == "layers") & (setting(rows, "price") == "units")
+        rows = rows.loc[of_sections & (rows["method"] == "bernoulli")]
     if not len(rows):
         raise StudyError(f"no run of {STUDY} with gates on its sections is recorded yet")
     starts = [len(line) for line in map(depth.inside, rows["model"], rows["architecture"])]
