@@ -48,9 +48,9 @@ def test_eq_layers_merge() -> None:
     for layer, weight, bias in ((model[0], p1, b1), (model[1], p2, b2)):
         layer.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
     assert merge_linear_(model) == ["0"]
-    (layer,) = model
-    np.testing.assert_allclose(layer.weight.detach(), p2 @ p1)
-    np.testing.assert_allclose(layer.bias.detach(), p2 @ b1 + b2)
+    (weight, bias) = (parameter.detach() for parameter in model.parameters())
+    np.testing.assert_allclose(weight, p2 @ p1)
+    np.testing.assert_allclose(bias, p2 @ b1 + b2)
 
 
 @pytest.mark.parametrize("seed", range(20))
