@@ -391,6 +391,10 @@ def test_a_condition_may_look_beside_the_points_of_another_study(recorded: Recor
 def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claims) -> None:
     """Means, spreads and ranges once more, from the files alone."""
 
+    def sections(architecture: str) -> int:
+        """Of a residual perceptron: behind its pixels and its stream."""
+        return sum(size != "0" for size in architecture.split("-")[2:])
+
     def seeds(study: str, point: str, metric: str) -> pd.Series:
         rows = pd.read_csv(ROOT / "results" / f"{study}.csv").rename(columns={"penalty": "point"})
         if study not in ALONE:
@@ -407,6 +411,7 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             "sampling_gap": lambda: abs(
                 rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
             ),
+            "sections_left": lambda: rows["architecture"].map(sections),
         }
         return columns.get(metric, lambda: rows[metric])()
 
@@ -434,6 +439,14 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
                 expected = values[0].std() / means[0]
             elif c["statistic"] == "range":
                 expected = (max(means) - min(means)) / np.mean(means)
+            elif c["statistic"] == "ratio":
+                expected = means[0] / means[1]
+            elif c["statistic"] == "beyond":
+                half = stats.t.ppf(0.975, len(values[1]) - 1) * values[1].sem()
+                expected = means[0] - (means[1] + half)
+            elif c["statistic"] == "alike":
+                common = sorted(pd.concat(values))[(sum(map(len, values)) - 1) // 2]
+                expected = min(int((abs(v - common) <= 1).sum()) for v in values)
             assert c["estimate"] == pytest.approx(expected), (claim["name"], c["said"])
             ends = (c["low"], c["high"]) if c["whole_interval"] else (expected, expected)
             inside = (
