@@ -25,7 +25,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf epub quick test lint types fast unit nbval lab notebooks bench lock requirements clean
+.PHONY: help setup book pdf epub sphinx quick test lint types fast plain browser unit nbval lab notebooks bench \
+	lock requirements dist notes clean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is"
@@ -89,6 +90,15 @@ _build/book.epub: $(READY) $(BOOK_SOURCES)
 	@mv _build/epub/_build/epub/book.epub $@
 	@echo "The whole book: $(CURDIR)/$@"
 
+# Jupyter Book 1 is in maintenance. Without it the same sources are a Sphinx project, of which this is the proof.
+sphinx: $(READY) ## build the book by Sphinx alone, from the configuration that Jupyter Book writes for it
+	@rm -rf _build/sphinx && mkdir -p _build/sphinx/source
+	git ls-files -z --cached --others --exclude-standard -- _config.yml _toc.yml book CITATION.cff pyproject.toml results studies tests data src \
+		| xargs -0 cp --parents --target-directory=_build/sphinx/source
+	$(BIN)/jupyter-book config sphinx _build/sphinx/source
+	PYTHONPATH=_build/sphinx/source/book/_ext $(BIN)/sphinx-build -W -n --keep-going -q _build/sphinx/source _build/sphinx/html
+	@echo "The first page of the book: $(CURDIR)/_build/sphinx/html/book/index.html"
+
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
 
@@ -124,6 +134,12 @@ types: $(READY) ## type check
 fast: $(READY) ## pytest, without the tests that are slow or drive a browser
 	$(PYTEST) -m "not browser and not slow"
 
+plain: $(READY) ## pytest, without the tests that drive a browser
+	$(PYTEST) -m "not browser"
+
+browser: $(READY) _build/built ## pytest, only the tests that drive a browser
+	$(PYTEST) -m browser
+
 unit: $(READY) _build/built ## pytest, with the browser tests of the built book where Chromium is present
 	$(PYTEST)
 
@@ -135,6 +151,15 @@ nbval: $(READY) ## run the notebooks again and compare the outputs tagged nbval-
 
 bench: $(READY) ## times side by side, as one table of ratios: ten minutes on two cores
 	$(BIN)/python benchmarks/bench.py $(BENCH_FLAGS)
+
+# --- a release --------------------------------------------------------------------------------------------------------
+
+dist: $(READY) ## build the wheel and the source distribution into dist
+	@rm -rf dist
+	$(BIN)/uv build --no-build-isolation --quiet
+
+notes: $(READY) ## print what CHANGELOG.md says of this version
+	@$(BIN)/python -c 'import re, pruning_core as p; text = open("CHANGELOG.md").read(); print(re.search(rf"## {re.escape(p.__version__)}.*?\n(.*?)(?=\n## |\Z)", text, re.S)[1].strip())'
 
 clean: ## remove the built book and the caches, but neither .venv nor runs
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

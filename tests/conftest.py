@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT / "data" / "mnist"
 HTML = ROOT / "_build" / "html"
+FAILURES = ROOT / "_build" / "failures"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -144,6 +146,19 @@ def browser() -> Iterator[Browser]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Of a test that fails, what its pages showed: as pictures in ``_build/failures``."""
+    report = yield
+    if report.failed and (chromium := getattr(item, "funcargs", {}).get("browser")) is not None:
+        FAILURES.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w-]+", "-", item.nodeid.split("/")[-1])
+        pages = [page for context in chromium.contexts for page in context.pages]
+        for number, page in enumerate(pages):
+            page.screenshot(path=FAILURES / f"{name}-{number}.png")
+    return report
 
 
 @pytest.fixture(scope="module")

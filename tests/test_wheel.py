@@ -44,11 +44,12 @@ class Installed:
         self.folder = folder
         source = folder / "source"
         source.mkdir()
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
             shutil.copy(ROOT / name, source)
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / "src", source / "src", ignore=ignored)
-        uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, source)
+        # The source distribution first, and the wheel from nothing but that.
+        uv("build", "--no-build-isolation", "--python", sys.executable, source)
         uv("venv", "--python", Path(sys.executable).resolve(), folder / "venv")
         (wheel,) = (source / "dist").glob("*.whl")
         uv("pip", "install", "--no-deps", "--python", self.program("python"), wheel)

@@ -1,5 +1,7 @@
 """Learning sparse neural networks: Bernoulli variational pruning, HALO, and the field around."""
 
+from importlib.metadata import version
+
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import load_checkpoint, save_checkpoint
 from pruning_core.compaction import CompactionError, compact_
@@ -18,7 +20,7 @@ from pruning_core.residual import lenet_5_skip, residual_cnn, residual_perceptro
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
 from pruning_core.target import TargetSize
 
-__version__ = "0.1.0"
+__version__ = version("pruning-core")
 
 __all__ = [
     "BernoulliGate",
