@@ -24,7 +24,7 @@ BY_METHOD: dict[str, dict[str, Any]] = {
     "snip": _BY_SGD | {"weight_decay": 20.0},
     "l0": _BY_ADAM | {"strength": 1.8e-6},
     "sparse-vd": _BY_ADAM | {"strength": 1 / 60_000, "ramp_epochs": 30.0},
-    "vib": _BY_ADAM | {"strength": 3e-4, "fine_tune_epochs": 15},
+    "vib": {"epochs": 90, "fine_tune_epochs": 15, "strength": 3e-4},
 }
 """What differs from the defaults of the settings, by method."""
 
