@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.transforms import Bbox
 
 from pruning_core.figures.style import LOOKS, PALETTE, STYLE, WIDTH, Picture, legend_below
 from pruning_core.studies.intervals import mean_interval
@@ -27,6 +30,11 @@ _MARKERS = "os^Dv"
 _SEED = "#999999"
 _OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
 """Around letters that stand among dots."""
+_PLACES: list[dict[str, Any]] = [
+    {"position": (x, y), "horizontalalignment": "left" if x > 0 else "right"}
+    for x, y in ((7, 7), (7, -14), (-7, -14), (-7, 7))
+]
+"""Of a label beside its point, in points of print."""
 _SHADES = np.linspace(0.3, 1, 64)
 """Of one hue: a single unit is pale but seen, many are dark."""
 _TICKED = (
@@ -52,11 +60,14 @@ def error_against_size(
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 4.0), layout="constrained")
         axis = figure.subplots()
+        legend = any(name != word for word, name in series.items())
+        labels: list[Annotation] = []
         for (word, name), colour, mark in zip(series.items(), PALETTE, _MARKERS, strict=False):
             own = rows.loc[[point.split()[0] == word for point in rows["point"]]]
             if not len(own):
                 continue
             seeds = Counter(own["point"])
+            least, most = min(seeds.values()), max(seeds.values())
             few = len(seeds) <= 4
             axis.plot(own[size], own["test_error_percent"], ".", color=colour, alpha=0.35, ms=4)
             for point, runs in own.groupby("point", sort=False):
@@ -65,16 +76,18 @@ def error_against_size(
                 x = runs[size].mean()
                 axis.errorbar(x, error, bars, fmt=mark, color=colour, capsize=4, ms=6, lw=2)
                 setting = _name(str(point).removeprefix(word).strip() or point)
-                text = f"{setting}, n = {len(runs)}" if few else setting.split()[-1]
+                text = setting if few else setting.split()[-1]
+                text += f", n = {len(runs)}" if few and (least < most or not legend) else ""
                 style = {"fontsize": 10, "color": colour, "path_effects": _OUTLINE, "zorder": 4}
-                axis.annotate(text, (x, error), (7, 7), textcoords="offset points", **style)
-            least, most = min(seeds.values()), max(seeds.values())
+                style["textcoords"] = "offset points"
+                labels.append(axis.annotate(text, (x, error), (7, 7), **style))
             n = f"{most}" if least == most else f"{least} to {most}"
             axis.plot([], [], mark, color=colour, label=f"{name}, n = {n}")
         plain_log(axis, "x", np.asarray(rows[size]), room=1.5)
         axis.set(xlabel=label, ylabel="final test error, %")
-        if any(name != word for word, name in series.items()):
+        if legend:
             legend_below(figure, axis)
+        _keep_apart(figure, axis, labels)
     return figure
 
 
@@ -282,6 +295,22 @@ def _of_zeros(shares: np.ndarray) -> np.ndarray:
 
 def _zeros_at(places: np.ndarray) -> np.ndarray:
     return 100 - 10**-places
+
+
+def _keep_apart(figure: Figure, axis: Axes, labels: Sequence[Annotation]) -> None:
+    """Put each label beside its point where it covers least of the others and of their points."""
+    figure.draw_without_rendering()
+    points = axis.transData.transform(np.reshape([label.xy for label in labels], (-1, 2)))
+    taken = [Bbox([point - 6, point + 6]) for point in points]
+    for label in labels:
+        covered: list[tuple[int, int]] = []
+        for number, place in enumerate(_PLACES):
+            label.set(**place)
+            box = label.get_window_extent()
+            inside = axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)
+            covered.append((box.count_overlaps(taken) + (not inside), number))
+        label.set(**_PLACES[min(covered)[1]])
+        taken.append(label.get_window_extent())
 
 
 def _name(point: object) -> str:
