@@ -66,8 +66,6 @@ def test_gains_are_paired_with_the_control_of_the_same_seed(archive: Archive) ->
         next(name for name in gains if name.startswith("56 nats, ε = ")),
         "HALO, ε = 0.3\nbeside 24 further epochs",
         "28 nats, ε = 0.3\nbeside 48 further epochs",
-        "LeNet-5, ε = 0.3\nbeside 16 further epochs",
-        "LeNet-5 at twice the price, ε = 0.3\nbeside 16 further epochs",
     ]
     expected = [-0.2 - 0.01 * (-1) ** seed for seed in range(10, 20)]
     values = list(gains.values())
@@ -75,7 +73,6 @@ def test_gains_are_paired_with_the_control_of_the_same_seed(archive: Archive) ->
         assert values[index].index.to_list() == list(range(10, 20))
         np.testing.assert_allclose(values[index], expected)
     np.testing.assert_allclose(values[1], 0)
-    assert all(len(v) == 0 for v in values[4:])  # nothing recorded
 
 
 def test_the_end_of_the_schedule_is_read_from_the_trajectory(archive: Archive) -> None:
@@ -90,7 +87,7 @@ def test_the_end_of_the_schedule_is_read_from_the_trajectory(archive: Archive) -
 
 
 def test_gains_of_tenths_are_drawn_on_an_axis_of_tenths(archive: Archive) -> None:
-    gains = {name: values for name, values in worst_case.gains(archive).items() if len(values)}
+    gains = worst_case.gains(archive)
     axis = field.differences(gains, "test error, points", least=0.4).axes[0]
     assert axis.get_xlim() == (-0.4, 0.4)
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["−0.3", "0", "0.3"]

@@ -50,6 +50,7 @@ _POINT += ["error", "low", "high", "best", "weights_percent"]
 
 _RIVAL = ["name", "ours", "kind", "weights_percent", "macs", "error_percent", "digits", "n"]
 
+_BASELINES = ("baselines-lenet-300-100", "baselines-lenet-5", "vib")
 _REMOVING_UNITS = ("group-lasso", "l0", "vib")
 
 
@@ -96,8 +97,9 @@ def rivals(archive: Archive, model: str, kind: str) -> pd.DataFrame:
         ours=False,
         n=np.nan,
     )
-    ours = _points(archive, {f"baselines-{model}"} & set(archive.names()), BASELINE_SEEDS)
-    ours = ours.loc[~ours["method"].isin([*OURS["unstructured"], "dense"])]
+    ours = _points(archive, {*_BASELINES} & set(archive.names()), BASELINE_SEEDS)
+    others = ~ours["method"].isin([*OURS["unstructured"], "dense"])
+    ours = ours.loc[others & (ours["model"] == model)]
     whole = ours["metric"] == "test_error_percent"
     first = undominated(ours[["weights_percent", "macs", "error"]].to_numpy(dtype=float))
     removing = whole & ours["method"].isin(_REMOVING_UNITS)

@@ -36,8 +36,8 @@ def runs(archive: Archive, study: str) -> pd.DataFrame:
 def gains(archive: Archive) -> dict[str, pd.Series]:
     """Test error with images at their worst minus that of the control, by seed, in points.
 
-    By what is left and ε, a line break, and the further epochs of the control. Where nothing is
-    recorded, a series is empty.
+    By what is left and ε, a line break, and the further epochs of the control; without
+    those of which nothing is recorded.
     """
     found = {}
     for study in STUDIES:
@@ -47,5 +47,6 @@ def gains(archive: Archive) -> dict[str, pd.Series]:
             errors, others = (tables.at(rows, p, "test_error_percent") for p in (point, control))
             what, _, further = labels[control].rpartition(", ")
             how_far = labels[point].rpartition(", ")[2]
-            found[f"{what}, {how_far}\nbeside {further}"] = (errors - others).dropna()
+            if len(differences := (errors - others).dropna()):
+                found[f"{what}, {how_far}\nbeside {further}"] = differences
     return found
