@@ -62,10 +62,10 @@ def archive(tmp_path: Path) -> Archive:
 def test_gains_are_paired_with_the_control_of_the_same_seed(archive: Archive) -> None:
     gains = worst_case.gains(archive)
     assert list(gains) == [
-        "28 nats, ε = 0.3\nbeside 24 further epochs",
+        "28 nats, ε = 0.3\nbeside 24 epochs",
         next(name for name in gains if name.startswith("56 nats, ε = ")),
-        "HALO, ε = 0.3\nbeside 24 further epochs",
-        "28 nats, ε = 0.3\nbeside 48 further epochs",
+        "HALO, ε = 0.3\nbeside 24 epochs",
+        "28 nats, ε = 0.3\nbeside 48 epochs",
     ]
     expected = [-0.2 - 0.01 * (-1) ** seed for seed in range(10, 20)]
     values = list(gains.values())

@@ -45,8 +45,8 @@ def gains(archive: Archive) -> dict[str, pd.Series]:
         pairs = [(p, p.removesuffix("-worst")) for p in labels if p.endswith("-worst")]
         for point, control in [*pairs, SAME_WORK] if SAME_WORK[0] in labels else pairs:
             errors, others = (tables.at(rows, p, "test_error_percent") for p in (point, control))
-            what, _, further = labels[control].rpartition(", ")
+            what, _, further = labels[control].removesuffix(" further epochs").rpartition(", ")
             how_far = labels[point].rpartition(", ")[2]
             if len(differences := (errors - others).dropna()):
-                found[f"{what}, {how_far}\nbeside {further}"] = differences
+                found[f"{what}, {how_far}\nbeside {further} epochs"] = differences
     return found
