@@ -63,10 +63,9 @@ def test_eq_limits_worst() -> None:
 def test_eq_limits_bottleneck(mean: float, spread: float) -> None:
     """The information that one unit's noisy value has on which of three activations there was."""
     activations, chances = np.array([0.5, 1.0, 3.0]), np.array([0.2, 0.5, 0.3])
-    parts = [norm(mean * f, spread * f) for f in activations]
 
     def integrand(h: float) -> float:
-        densities = np.array([part.pdf(h) for part in parts])
+        densities = norm.pdf(h, mean * activations, spread * activations)
         mixture = float(chances @ densities)
         return float(
             sum(
