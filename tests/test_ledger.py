@@ -411,6 +411,8 @@ def test_every_estimate_of_the_ledger_is_found_in_the_record_again(claims: Claim
             "sampling_gap": lambda: abs(
                 rows["stochastic_test_error_percent"] - rows["deterministic_test_error_percent"]
             ),
+            "returned_10_percent": lambda: 100 * rows["returned_10"] / rows["declared_dead"],
+            "open_again_percent": lambda: 100 * rows["open_again"] / rows["declared_dead"],
             "sections_left": lambda: rows["architecture"].map(sections),
         }
         return columns.get(metric, lambda: rows[metric])()

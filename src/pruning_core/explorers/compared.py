@@ -139,9 +139,10 @@ def _prediction(curves: pd.DataFrame) -> Prediction | None:
 
 
 def _ours(archive: Archive, model: str, method: str) -> pd.DataFrame:
+    """The points of the method's main study of a network; other studies vary more than the price."""
     points = operating_points(archive)
-    points = points.loc[(points["model"] == model) & (points["method"] == method)]
-    points = points.loc[points["metric"] == "test_error_percent"]
+    study = model if method == "bernoulli" else f"{method}-{model}"
+    points = points.loc[(points["study"] == study) & (points["metric"] == "test_error_percent")]
     if not len(points):
         raise StudyError(f"no point of {method} on {model} has ten recorded seeds yet")
     series = points["point"].str.extract(r"([a-z]+)", expand=False)
