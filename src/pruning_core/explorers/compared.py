@@ -139,7 +139,7 @@ def _prediction(curves: pd.DataFrame) -> Prediction | None:
 
 
 def _ours(archive: Archive, model: str, method: str) -> pd.DataFrame:
-    """The points of the method's main study of a network; other studies vary more than the price."""
+    """The points of a method's main study of a network; others vary more than the price."""
     points = operating_points(archive)
     study = model if method == "bernoulli" else f"{method}-{model}"
     points = points.loc[(points["study"] == study) & (points["metric"] == "test_error_percent")]
