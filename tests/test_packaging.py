@@ -12,8 +12,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import pruning_core
-
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 DIRECT = [
@@ -124,10 +122,6 @@ def test_every_python_that_is_said_to_do_is_tested() -> None:
     jobs = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]
     assert set(jobs["tests"]["strategy"]["matrix"]["python"]) == said
     assert f">={min(said, key=lambda number: int(number[2:]))}" == PROJECT["requires-python"]
-
-
-def test_the_version_is_the_same_everywhere() -> None:
-    assert pruning_core.__version__ == PROJECT["version"]
 
 
 def test_every_make_target_that_is_named_exists() -> None:
