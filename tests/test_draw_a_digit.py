@@ -52,9 +52,8 @@ def opener(browser: Browser, book_html: Path) -> Iterator[Opener]:
     """Opens the page; it may log no error."""
     errors: list[str] = []
 
-    def new_page(mode: str = "light", width: int = 1280, **options: Any) -> Page:
+    def new_page(width: int = 1280, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((book_html / "book" / "draw-a-digit.html").as_uri(), wait_until="load")
@@ -385,7 +384,7 @@ def test_a_stroke_goes_on_over_a_test_digit(page: Page) -> None:
 def test_the_picture_can_be_read_in_both_modes_and_on_a_phone(
     opener: Opener, mode: str, width: int
 ) -> None:
-    page = opener(mode, width)
+    page = opener(width, color_scheme=mode)
     page.get_by_role("button", name="Clear").click()
     for name in ("dense", "price-28"):
         screen = page.locator(f"[data-network={name}] svg")

@@ -118,7 +118,6 @@ FONT_SIZES = """texts => texts.filter(text => text.textContent).map(text => {
 
 def test_lines_are_lighter_on_a_dark_page(browser: Browser, book_html: Path) -> None:
     page = browser.new_page(color_scheme="dark")
-    page.add_init_script("localStorage.mode = localStorage.theme = 'dark'")
     open_page(page, book_html, "playground")
     blue = page.locator(".explorer path[stroke='#0173b2']").first
     assert blue.evaluate("line => getComputedStyle(line).stroke") == "rgb(91, 179, 234)"

@@ -127,8 +127,7 @@ CAPTIONS = """() => Array.from(document.querySelectorAll("figure:has(.drawing)")
 
 @pytest.fixture(scope="module")
 def phone(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    context.add_init_script("localStorage.mode = localStorage.theme = 'dark'")
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     yield context.new_page()
     context.close()
 

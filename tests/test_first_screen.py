@@ -28,9 +28,8 @@ def opener(browser: Browser, book_html: Path) -> Iterator[Opener]:
     """Opens the page; it may log no error."""
     errors: list[str] = []
 
-    def new_page(mode: str = "light", width: int = 1280, **options: Any) -> Page:
+    def new_page(width: int = 1280, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((book_html / "book" / "index.html").as_uri(), wait_until="load")
@@ -297,7 +296,7 @@ def test_on_paper_stands_the_still_without_controls(page: Page) -> None:
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_can_be_read_in_both_modes_and_on_a_phone(opener: Opener, mode: str, width: int) -> None:
-    page = opener(mode, width)
+    page = opener(width, color_scheme=mode)
     letters = page.locator(".worth-network text").first
     scale = page.locator(".worth-network").evaluate("svg => svg.getScreenCTM().a")
     size = float(letters.evaluate("text => getComputedStyle(text).fontSize").removesuffix("px"))

@@ -29,9 +29,8 @@ def opener(browser: Browser, address: str) -> Iterator[Opener]:
     """Opens the page; it may log no error, and fetch nothing from elsewhere."""
     wrong: list[str] = []
 
-    def new_page(mode: str = "light", width: int = DESKTOP, **options: Any) -> Page:
+    def new_page(width: int = DESKTOP, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -425,22 +424,18 @@ def test_a_digit_that_is_left_out_is_forgotten_and_stays_in_the_record(page: Pag
     card = page.locator("[data-challenge=digit]")
     expect(card.locator(".prune-came")).to_contain_text("The 5 is misread in ")
     expect(card).to_contain_text("has no likelihood to lose")
-    reload(page, "digit", done=True)
+    reload(page)
+    assert won(page, "digit")
     assert not won(page, "layer")
     button(page, "Start the challenges over").click()
     assert not won(page, "digit")
-    reload(page, "digit", done=False)
+    reload(page)
+    assert not won(page, "digit")
 
 
-def reload(page: Page, name: str, *, done: bool) -> None:
-    """Until the page remembers it; a busy Chromium takes in what was stored a moment late."""
-    page.wait_for_timeout(1_000)  # or a page that is left at once may take it along
-    for _ in range(10):
-        page.reload()
-        page.wait_for_function("window.pruneIt?.look")
-        if won(page, name) == done:
-            return
-    pytest.fail(f"{name} is {'not ' * done}remembered")
+def reload(page: Page) -> None:
+    page.reload()
+    page.wait_for_function("window.pruneIt?.look")
 
 
 def test_a_price_above_all_that_its_units_are_worth_kills_a_layer_and_the_page_says_why(
@@ -529,7 +524,7 @@ def test_printed_while_it_runs_it_leaves_out_what_cannot_be_pressed(page: Page) 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_it_can_be_read_in_both_modes_and_on_a_phone(opener: Opener, mode: str, width: int) -> None:
-    page = opener(mode, width)
+    page = opener(width, color_scheme=mode)
     steps(page, 60)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     board, panel = (page.locator(s).bounding_box() for s in (".prune-board", ".self-pruning"))
