@@ -67,6 +67,7 @@ class Trainer(Run):
             with _enough_memory(self.settings):
                 if self.epoch == self.settings.epochs:
                     self._turn_to_survivors()
+                self.growth = self._growth()
                 self.method.before_epoch(self)
                 started = time.perf_counter()
                 loss = self._train_epoch()
@@ -185,7 +186,7 @@ class Trainer(Run):
     def _train_epoch(self) -> float:
         """One pass over the training set; returns the mean loss in nats per example."""
         images, labels = self.dataset.train_images, self.dataset.train_labels
-        size = self.settings.batch_size
+        size = self.growth * self.settings.batch_size
         total = torch.zeros((), device=self.device)
         self.model.train()
         for index in batches(len(labels), size, device=self.device):
@@ -198,10 +199,11 @@ class Trainer(Run):
             )
             self.optimizer.step()
             self.method.after_step(self)
-            self.step += 1
+            self.step += self.growth
             total += loss * len(index)
             for callback in self.callbacks:
                 callback.on_step_end(self)
+        self.step = (self.epoch + 1) * self.steps_per_epoch  # the last of them may be small
         mean = float(total) / len(labels)
         self._demand_finite("loss", mean)
         return mean
@@ -230,12 +232,27 @@ class Trainer(Run):
         known = MODELS[self.settings.model]
         return known.read(self.model, self.settings.sections or known.sections)
 
+    def _growth(self) -> int:
+        """As a step's work halves, its examples double, so that it is not left with calls alone."""
+        settings, growth = self.settings, 1
+        if settings.batch_growth > 1 and self.trajectory and self.epoch < settings.epochs:
+            known = MODELS[settings.model]
+            units = known.dense(settings.hidden, settings.sections)
+            total = known.count_weights(units, self.dataset.num_classes)
+            left = max(1, self.trajectory[-1]["weights_kept"])
+            while growth * 2 <= min(settings.batch_growth, total // left):
+                growth *= 2
+        return growth
+
     def _learning_rate(self) -> float:
         first, epochs = 0, self.settings.epochs
         if self.epoch >= epochs:
             first, epochs = epochs, self.settings.survivor_epochs
         progress = (self.step - first * self.steps_per_epoch) / (epochs * self.steps_per_epoch)
-        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        # The noise that an epoch's steps add to the weights then stays what it was.
+        grown = self.growth if self.settings.optimizer == "sgd" else math.sqrt(self.growth)
+        highest = self.settings.learning_rate * grown
+        return highest * 0.5 * (1 + math.cos(math.pi * progress))
 
     def _record(self, loss: float, seconds: float) -> dict[str, Any]:
         data, noted = self.dataset, self.method.record(self)

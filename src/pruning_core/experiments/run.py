@@ -35,7 +35,8 @@ class Run:
             method sets them when it starts.
         optimizer: of the model's and the auxiliary parameters.
         steps_per_epoch: optimizer steps in an epoch.
-        step: optimizer steps completed.
+        step: optimizer steps completed, one of ``growth`` times as many examples counted as so many.
+        growth: by how much batches are larger now than at first.
         epoch: epochs completed.
         phase: "pruning" while units may leave, "settled" once the gates are out of the model; a run
             of a method without gates is settled from the start.
@@ -52,6 +53,7 @@ class Run:
         self.device = dataset.train_images.device
         self.steps_per_epoch = -(-len(dataset.train_labels) // settings.batch_size)
         self.step = self.epoch = 0
+        self.growth = 1
         self.phase: Phase = "pruning" if is_gated(settings.method) else "settled"
         self.trajectory: list[dict[str, Any]] = []
         self.findings: dict[str, Any] = {}

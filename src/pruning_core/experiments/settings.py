@@ -54,6 +54,13 @@ class Settings:
         90, Whole(1), "passes over the training set, the deterministic last ones included"
     )
     batch_size: int = _setting(128, Whole(1), "examples a step")
+    batch_growth: int = _setting(
+        1,
+        Whole(1),
+        "up to so many times as many examples a step, as the network shrinks: twice as many once "
+        "half of the weights have left, and so on; until the survivor_epochs",
+        ("bernoulli",),
+    )
     optimizer: str = _setting("adam", Choice(("adam", "sgd")), "sgd has momentum 0.9")
     learning_rate: float = _setting(
         2e-3, _POSITIVE, "of the optimizer, at its highest; falls to 0 along half a cosine"

@@ -21,38 +21,52 @@ from pruning_core.studies import depth
 from pruning_core.studies.archive import Archive
 from pruning_core.studies.declaration import StudyError
 from pruning_core.studies.record_files import settings_of
-from pruning_core.studies.tables import epochs, runs, setting
+from pruning_core.studies.tables import MODELS, epochs, runs, setting
 
-STUDY = "layers"
-SEEDS = 5
+STUDIES = ("layers", "layers-fashion-mnist", "layers-cnn", "layers-cnn-fashion-mnist")
+DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+SEEDS = 3
 """So many of each start's seeds can be chosen, for the size of the page."""
 
 
 def gated_runs(archive: Archive) -> pd.DataFrame:
-    """The recorded runs that pay for sections, with gates on these alone: ``start`` and price.
+    """The recorded runs that pay for sections, with gates on these alone.
+
+    With the columns ``study``, ``start`` (sections at the start), ``price`` (nats), ``settled`` (the
+    epoch after which gates are) and ``network``, what readers call all that but for the start.
 
     Raises:
         StudyError: if there are none.
     """
-    rows = runs(archive, STUDY)
-    if len(rows):
-        of_sections = (setting(rows, "gates") == "layers") & (setting(rows, "price") == "units")
-        rows = rows.loc[of_sections & (rows["method"] == "bernoulli")]
-    if not len(rows):
-        raise StudyError(f"no run of {STUDY} with gates on its sections is recorded yet")
+    found = [rows.assign(study=name) for name in STUDIES if len(rows := runs(archive, name))]
+    if not found:
+        raise StudyError(f"no run of {', '.join(STUDIES)} is recorded yet")
+    rows = pd.concat(found, ignore_index=True)
+    of_sections = (setting(rows, "gates") == "layers") & (setting(rows, "price") == "units")
+    rows = rows.loc[of_sections & (rows["method"] == "bernoulli")]
     starts = [len(line) for line in map(depth.inside, rows["model"], rows["architecture"])]
     prices = [settings.log_gamma[-1] for settings in settings_of(rows)]
-    return rows.assign(start=starts, price=prices)
+    named = zip(rows["model"], rows["dataset"], prices, strict=True)
+    return rows.assign(
+        start=starts,
+        price=prices,
+        settled=setting(rows, "bernoulli_epochs"),
+        network=[
+            f"{MODELS[model].removeprefix('the ')} on {DATASETS[dataset]}, {price:g} nats a section"
+            for model, dataset, price in named
+        ],
+    )
 
 
 def sections_in_motion(archive: Archive) -> Explorer:
     """θ of every section over the epochs, how many are left, and the test error."""
     known = gated_runs(archive)
     table = trajectories_of(archive)
-    prices, starts, seeds = (sorted(set(table[name])) for name in ("price", "start", "seed"))
+    networks = list(dict.fromkeys(table["network"]))
+    starts, seeds = (sorted(set(table[name])) for name in ("start", "seed"))
     x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
     data = alt.Chart().transform_filter(
-        "datum.price == price && datum.start == start && datum.seed == seed"
+        "datum.network == network && datum.start == start && datum.seed == seed"
     )
     blocks = (
         data.transform_calculate(thetas="split(datum.theta, ' ')")
@@ -87,9 +101,9 @@ def sections_in_motion(archive: Archive) -> Explorer:
     )
     size = alt.Y("left:Q", title="sections").scale(domain=[0, max(starts)], nice=False)
     wrong = data.transform_calculate(told="datum.error + ' % after epoch ' + datum.epoch")
-    highest = float(np.ceil(table["error"].max()))
+    lowest, highest = 0.9 * table["error"].min(), float(np.ceil(table["error"].max()))
     error = alt.Y("error:Q", title="test error, %").scale(
-        type="log", nice=False, domain=[1, highest]
+        type="log", nice=False, domain=[lowest, highest]
     )
     panels = over_epochs(
         x,
@@ -99,32 +113,34 @@ def sections_in_motion(archive: Archive) -> Explorer:
         (wrong, "error", error.axis(values=[1, 2, 5, 10, 20, 50]), 100),
     )
     ends = {
-        f"{row['price']:g}|{row['start']}|{row['seed']}": f"{int(row['sections_left'])} are left,"
+        f"{row['network']}|{row['start']}|{row['seed']}": f"{int(row['sections_left'])} are left,"
         f" the final test error is {row['test_error_percent']:.2f} %"
         for row in known.to_dict("records")
         if row["seed"] in seeds
     }
-    (phase,) = set(setting(known, "bernoulli_epochs"))
+    settled = known.groupby("network")["settled"].first()
     deepest = max(starts)
     return Explorer(
         alt.concat(*panels, columns=1, data=inline(table)).add_params(
-            choice("price", "price, nats a section", prices[0], {p: f"{p:g}" for p in prices}),
+            choice("network", "network", networks[0], networks),
             choice("start", "sections at the start", deepest, starts),
             choice("seed", "seed", seeds[0], seeds),
-            *computed(ends=json.dumps(ends), settled=f"{phase}"),
+            *computed(ends=json.dumps(ends), settled=f"({settled.to_json()})[network]"),
         ),
-        "['One network of ' + start + ' sections, ' + price + ' nats each, seed ' + seed + '.',"
-        " 'At the end ' + ends[price + '|' + start + '|' + seed] + '.']",
+        "['One ' + network + ', with ' + start + ' sections at the start, seed ' + seed + '.',"
+        " 'At the end ' + ends[network + '|' + start + '|' + seed] + '.']",
         "Which sections leave, how early, and how many stay: turn the number at the start and see"
-        " how little the number at the end follows.",
-        predict=_prediction(table, prices[0], deepest, seeds[0]),
+        " how much the number at the end follows.",
+        predict=_prediction(table, known, deepest, seeds[0]),
     )
 
 
-def _prediction(table: pd.DataFrame, price: float, start: int, seed: int) -> Prediction:
-    """How many stay?"""
-    own = (table["price"] == price) & (table["start"] == start) & (table["seed"] == seed)
+def _prediction(table: pd.DataFrame, known: pd.DataFrame, start: int, seed: int) -> Prediction:
+    """How many stay, of what is shown first?"""
+    network = table["network"].iloc[0]
+    own = (table["network"] == network) & (table["start"] == start) & (table["seed"] == seed)
     run = table.loc[own].set_index("epoch")
+    price = known.loc[known["network"] == network, "price"].iloc[0]
     left = int(run["left"].iloc[-1])
     thirds = (f"at most {start // 3}", f"{start // 3 + 1} to {2 * start // 3}")
     quarter = max(run.index) / 4
@@ -144,8 +160,9 @@ def trajectories_of(archive: Archive) -> pd.DataFrame:
     """A row for each epoch: the test error, the sections left, and θ of each, in percent."""
     known = gated_runs(archive)
     seeds = sorted(set(known["seed"]))[:SEEDS]
-    known = known.loc[known["seed"].isin(seeds), ["run", "price", "start"]]
-    noted = depth.over_epochs(known.merge(epochs(archive, STUDY), on="run"))
+    known = known.loc[known["seed"].isin(seeds), ["run", "network", "start", "study"]]
+    noted = pd.concat([epochs(archive, study) for study in known["study"].unique()])
+    noted = depth.over_epochs(known.merge(noted, on="run"))
     thetas = [
         depth.theta_of_sections(theta, start) or (np.array(units) > 0).astype(float)
         for theta, start, units in zip(
@@ -156,7 +173,7 @@ def trajectories_of(archive: Archive) -> pd.DataFrame:
         )
     ]
     return pd.DataFrame(
-        {name: noted[name] for name in ("price", "start", "seed", "epoch")}
+        {name: noted[name] for name in ("network", "start", "seed", "epoch")}
         | {"left": noted["sections"], "error": noted["test_error_percent"].round(2)}
         | {"theta": [" ".join(f"{round(100 * t)}" for t in theta) for theta in thetas]}
     )

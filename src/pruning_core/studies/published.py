@@ -33,13 +33,14 @@ DENSE_WEIGHTS = {
 CONTROLS = frozenset(
     {
         *("robustness", "hyper-priors", "estimators", "training-cost", "reproduce"),
-        *("worst-case", "worst-case-lenet-5", "premature"),
+        *("worst-case", "worst-case-lenet-5", "premature", "batch-growth"),
     }
 )
 """Studies that are not compared with what is published.
 
 The best of many starts or estimators would be luck, no published result on record was trained on
-worst-case inputs, and ``premature`` repeats a point with its dead units left in.
+worst-case inputs, and ``premature`` and ``batch-growth`` repeat points, with dead units left in and
+with larger batches.
 
 :meta hide-value:
 """

@@ -58,6 +58,8 @@ class Bernoulli(Method):
     def before_epoch(self, run: Run) -> None:
         if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
             self._settle(run)
+        if self.pruner is not None:
+            self.pruner.theta_step = min(1.0, run.settings.theta_step * run.growth)
 
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         if self.pruner is None:
@@ -69,6 +71,9 @@ class Bernoulli(Method):
     def after_step(self, run: Run) -> None:
         if self.pruner is not None:
             self.pruner.step()
+            if run.growth > 1:  # it stands for so many of the recipe's steps
+                self.pruner.steps = run.step + run.growth
+                self.pruner.smoothing = max(0.0, 1 - run.growth * (1 - self.pruner.smoothing))
         if self.returns is not None:
             self.returns.after_step()
 
