@@ -349,12 +349,13 @@ def quicker(settings: Settings, epochs: int) -> Settings:
 
 
 def runs(data: Dataset, pruned: Settings) -> Tasks:
-    """Whole runs: dense, pruning itself, and the same with dead units left in."""
+    """Whole runs: dense, pruning itself, with batches that grow, and with dead units left in."""
     dense = recommended(pruned.model, "dense", epochs=pruned.epochs)
     dense = replace(dense, sections=pruned.sections)
     choices = {
         "dense": dense,
         "pruned": pruned,
+        "pruned, batches that grow": replace(pruned, batch_growth=4),
         "pruned, nothing removed": replace(pruned, compact=False),
     }
     return {

@@ -352,22 +352,27 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
 
 
 @pytest.mark.parametrize(
-    ("point", "price", "start"), [("from-20", 300, 20), ("from-6-dearer", 600, 6)]
+    ("study", "point", "network", "start", "before"),
+    [
+        ("layers", "from-20", "residual perceptron on MNIST, 300 nats a section", 20, 2),
+        ("layers", "from-6-dearer", "residual perceptron on MNIST, 600 nats a section", 6, 2),
+        ("layers-cnn", "from-10", "residual CNN on MNIST, 1000 nats a section", 10, 1),
+    ],
 )
 def test_sections_in_motion_are_what_was_noted_after_each_epoch(
-    explorer: Callable[[str], Shown], point: str, price: int, start: int
+    explorer: Callable[[str], Shown], study: str, point: str, network: str, start: int, before: int
 ) -> None:
     shown = explorer("sections_in_motion")
-    shown.turn(price=price, start=start, seed=1)
-    noted = epochs(ARCHIVE, "layers").query(f"point == '{point}' and seed == 1").set_index("epoch")
-    final = runs(ARCHIVE, "layers").query(f"point == '{point}' and seed == 1").iloc[0]
+    shown.turn(network=network, start=start, seed=1)
+    noted = epochs(ARCHIVE, study).query(f"point == '{point}' and seed == 1").set_index("epoch")
+    final = runs(ARCHIVE, study).query(f"point == '{point}' and seed == 1").iloc[0]
     left = {row["epoch"]: row["left"] for row in shown.rows("epoch", "left", "error")}
     assert list(left) == list(noted.index)
     drawn: dict[int, dict[int, float]] = {epoch: {} for epoch in left}
     for row in shown.rows("epoch", "section", "theta", "begin"):
         drawn[row["epoch"]][row["section"]] = row["theta"]
     for epoch in left:
-        there = [size > 0 for size in noted.at[epoch, "architecture"][2:]]
+        there = [size > 0 for size in noted.at[epoch, "architecture"][before:]]
         assert len(there) == start
         assert left[epoch] == sum(there)
         theta = json.loads(str(noted.at[epoch, "theta"]))

@@ -64,6 +64,16 @@ def test_multiply_accumulates_are_counted_in_one_way(path: Path) -> None:
             pixels, width, *inner = units
             sections = sum((width + 1) * n + (n + 1) * width for n in inner if n)
             return (pixels + 1) * width + sections + (width + 1) * 10
+        if model == "residual-cnn":
+            width, *inner = units
+            sections = sum((9 * width + 1) * n + (n + 1) * width for n in inner if n)
+            return 7 * 7 * ((25 + 1) * width + sections) + (7 * 7 * width + 1) * 10
+        if model == "lenet-5-skip":
+            filters, more, maps, hidden = units
+            paths = 4 * 4 * (filters + 1) * maps + (4 * 4 * maps + 1) * 10
+            sections = 8 * 8 * (25 * filters + 1) * more if more else 0
+            sections += (4 * 4 * maps + 1) * hidden + (hidden + 1) * 10 if hidden else 0
+            return 24 * 24 * (25 + 1) * filters + paths + sections
         if len(units) == 3:
             pixels, first, second = units
             return (pixels + 1) * first + (first + 1) * second + (second + 1) * 10

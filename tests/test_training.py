@@ -51,6 +51,7 @@ QUICK = Settings(
 )
 VARIANTS = {
     "bernoulli": QUICK,
+    "batches that grow": replace(QUICK, batch_growth=4),
     "nothing removed before the end": replace(QUICK, compact=False),
     "no deterministic epochs": replace(QUICK, epochs=4),
     "dense, with weight decay": replace(QUICK, method="dense", epochs=3, bernoulli_epochs=1,
@@ -517,6 +518,54 @@ def test_the_learning_rate_falls_along_half_a_cosine(small: Dataset) -> None:
     done = [(4 * epoch - 1) / 16 for epoch in range(1, 5)]  # 4 steps an epoch, the last one short
     expected = [2e-3 * (1 + math.cos(math.pi * x)) / 2 for x in done]
     assert rates.rates == pytest.approx(expected)
+
+
+class Steps(Callback):
+    """By epoch: how often it stepped, its growth, and what the last step had."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self.growths: list[int] = []
+        self.rates: list[float] = []
+        self.of_theta: list[tuple[float, float, int] | None] = []
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        if run.epoch == len(self.counts):
+            self.counts.append(0)
+            self.growths.append(run.growth)
+            self.rates.append(0.0)
+            self.of_theta.append(None)
+        self.counts[-1] += 1
+        self.rates[-1] = run.optimizer.param_groups[0]["lr"]
+        assert isinstance(run, Trainer)
+        if (pruner := vars(run.method)["pruner"]) is not None:
+            self.of_theta[-1] = (pruner.theta_step, pruner.smoothing, pruner.steps)
+            assert pruner.steps == run.step
+
+
+@pytest.mark.slow
+def test_batches_grow_as_the_network_shrinks(small: Dataset) -> None:
+    noted, settings = Steps(), VARIANTS["batches that grow"]
+    trainer = Trainer(settings, small, [noted])
+    trainer.fit()
+    total = 784 * 300 + 300 * 100 + 100 * 10
+    left = [total, *(record["weights_kept"] for record in trainer.trajectory[:-1])]
+    expected = [4 if 4 * kept <= total else 2 if 2 * kept <= total else 1 for kept in left]
+    assert noted.growths == expected
+    assert {1, 4} <= set(expected)
+    assert noted.counts == [-(-250 // growth) for growth in expected]
+    assert trainer.step == 6 * 250
+    for epoch, (growth, rate) in enumerate(zip(expected, noted.rates, strict=True)):
+        before = 250 * epoch + growth * (noted.counts[epoch] - 1)  # where the last step began
+        cosine = (1 + math.cos(math.pi * before / 1500)) / 2
+        assert rate == pytest.approx(math.sqrt(growth) * 2e-3 * cosine)
+        if epoch >= 4:
+            assert noted.of_theta[epoch] is None
+            continue
+        step, smoothing, steps = noted.of_theta[epoch] or (0.0, 0.0, 0)
+        assert step == pytest.approx(growth / 60)
+        assert steps == before + growth
+        assert smoothing == pytest.approx(1 - growth / max(10, steps / 10))
 
 
 def test_weight_decay_is_in_nats_over_the_training_set(small: Dataset) -> None:

@@ -35,8 +35,8 @@ class Run:
             method sets them when it starts.
         optimizer: of the model's and the auxiliary parameters.
         steps_per_epoch: optimizer steps in an epoch.
-        step: optimizer steps completed, one of ``growth`` times as many examples counted as so many.
-        growth: by how much batches are larger now than at first.
+        step: optimizer steps completed, one with k times as many examples counted as k.
+        growth: by which factor batches are larger than at first.
         epoch: epochs completed.
         phase: "pruning" while units may leave, "settled" once the gates are out of the model; a run
             of a method without gates is settled from the start.

@@ -32,8 +32,8 @@ SEEDS = 3
 def gated_runs(archive: Archive) -> pd.DataFrame:
     """The recorded runs that pay for sections, with gates on these alone.
 
-    With the columns ``study``, ``start`` (sections at the start), ``price`` (nats), ``settled`` (the
-    epoch after which gates are) and ``network``, what readers call all that but for the start.
+    With the columns ``study``, ``start`` (sections at the start), ``price`` (nats), ``settled``
+    (the epoch after which gates are) and ``network``, what readers call all but the start.
 
     Raises:
         StudyError: if there are none.

@@ -58,8 +58,7 @@ class Bernoulli(Method):
     def before_epoch(self, run: Run) -> None:
         if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
             self._settle(run)
-        if self.pruner is not None:
-            self.pruner.theta_step = min(1.0, run.settings.theta_step * run.growth)
+        self._grow(run, run.step)
 
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         if self.pruner is None:
@@ -71,9 +70,7 @@ class Bernoulli(Method):
     def after_step(self, run: Run) -> None:
         if self.pruner is not None:
             self.pruner.step()
-            if run.growth > 1:  # it stands for so many of the recipe's steps
-                self.pruner.steps = run.step + run.growth
-                self.pruner.smoothing = max(0.0, 1 - run.growth * (1 - self.pruner.smoothing))
+            self._grow(run, run.step + run.growth)
         if self.returns is not None:
             self.returns.after_step()
 
@@ -105,6 +102,13 @@ class Bernoulli(Method):
                 for name, gate in self.pruner.gates.items()
             },
         }
+
+    def _grow(self, run: Run, steps: int) -> None:
+        """Let a step stand for as many of the recipe's as it has times as many examples."""
+        if self.pruner is not None and run.growth > 1:
+            self.pruner.theta_step = min(1.0, run.settings.theta_step * run.growth)
+            self.pruner.steps = steps  # which sets the smoothing of a single one
+            self.pruner.smoothing = max(0.0, 1 - run.growth * (1 - self.pruner.smoothing))
 
     def _settle(self, run: Run) -> None:
         """Note how decided θ is, then round it and go on with the plain network."""
