@@ -94,6 +94,26 @@ def test_the_gradient_is_the_finite_difference() -> None:
             assert float(slope[index]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
 
 
+def test_the_coefficients_may_be_left_out_of_a_step() -> None:
+    halo = Halo(small_net(), 0.03, 0.2)
+    halo.coefficients.data.uniform_(0.1, 2.0)
+    before = halo.coefficients.detach().clone()
+    halo.backward()
+    _, *of_weights = gradients(halo)
+    optimizer = torch.optim.SGD(halo.parameters(), 0.1, momentum=0.9)
+    halo.backward()
+    optimizer.step()
+    moved = halo.coefficients.detach().clone()
+    assert not torch.equal(moved, before)
+    halo.coefficients.data.copy_(before)
+    gradients(halo)
+    halo.backward(coefficients=False)
+    assert halo.coefficients.grad is None
+    torch.testing.assert_close([w.grad for w in halo.weights], of_weights)
+    optimizer.step()
+    assert torch.equal(halo.coefficients, before), "no momentum moves them either"
+
+
 def test_gradients_are_added_to_those_of_the_loss() -> None:
     model = small_net()
     halo = Halo(model, 0.03, 0.2)

@@ -59,6 +59,9 @@ VARIANTS = {
     "HALO": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1, optimizer="sgd",
                     learning_rate=0.02, xi=1e-4, psi=1e-3),
     "bridge": replace(QUICK, method="bridge", epochs=2, bernoulli_epochs=1, strength=1e-4),
+    "HALO, λ every third step": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
+                                        optimizer="sgd", learning_rate=0.02, xi=1e-4, psi=1e-3,
+                                        coefficient_interval=3),
     "HALO, proximal steps": replace(QUICK, method="halo", epochs=3, bernoulli_epochs=1,
                                     optimizer="sgd", learning_rate=0.02, xi=1e-3, psi=1e-2,
                                     proximal=True),
@@ -518,6 +521,32 @@ def test_the_learning_rate_falls_along_half_a_cosine(small: Dataset) -> None:
     done = [(4 * epoch - 1) / 16 for epoch in range(1, 5)]  # 4 steps an epoch, the last one short
     expected = [2e-3 * (1 + math.cos(math.pi * x)) / 2 for x in done]
     assert rates.rates == pytest.approx(expected)
+
+
+class Coefficients(Callback):
+    """How far λ has moved in each step, at the most, and what its rate was beside the weights'."""
+
+    def __init__(self) -> None:
+        self.moved: list[float] = []
+        self.last: torch.Tensor | None = None
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        (now,) = run.auxiliary
+        if self.last is not None:
+            self.moved.append(float((now - self.last).detach().abs().max()))
+        self.last = now.detach().clone()
+        of_weights, of_coefficients = run.optimizer.param_groups
+        assert of_coefficients["lr"] == 3 * of_weights["lr"]
+
+
+@pytest.mark.slow
+def test_coefficients_move_in_every_third_step_alone(small: Dataset) -> None:
+    noted = Coefficients()
+    Trainer(VARIANTS["HALO, λ every third step"], small, [noted]).fit()
+    assert len(noted.moved) == 3 * 250 - 1
+    moving = [step for step, moved in enumerate(noted.moved, start=1) if moved > 0]
+    assert all(step % 3 == 0 for step in moving)
+    assert len(moving) > 200, "the last steps are too short to change a number near 1"
 
 
 class Steps(Callback):

@@ -232,11 +232,15 @@ class Halo(nn.Module):
         return penalty
 
     @torch.no_grad()
-    def backward(self, scale: float = 1.0) -> None:
+    def backward(self, scale: float = 1.0, *, coefficients: bool = True) -> None:
         """Add the gradients of ``scale`` · P to those of the weights and of the coefficients.
+
+        The coefficients take most of the time. They may move in every k-th step alone, by k times
+        the learning rate: pass ``coefficients=False`` in the others, and they have no gradient.
 
         Args:
             scale: what the loss was multiplied by before its backward pass.
+            coefficients: whether they get theirs.
         """
         weights = self.weights
         slopes, flat = self._slopes(weights)
@@ -247,7 +251,7 @@ class Halo(nn.Module):
                     weight.grad = torch.zeros_like(weight)
             gradients = [w.grad for w, _ in moving if w.grad is not None]
             torch._foreach_add_(gradients, [slope for _, slope in moving], alpha=self.xi * scale)
-        if not self.coefficients.requires_grad:
+        if not (coefficients and self.coefficients.requires_grad):
             return
         pull = self._pull(weights, slopes, flat)
         if scale != 1.0:

@@ -149,6 +149,9 @@ class Settings:
     xi: float = _setting(1e-5, _POSITIVE, "ξ, price of the weights", _HALO)
     psi: float = _setting(1e-4, _POSITIVE, "ψ, price of the coefficients", _HALO)
     initial_coefficient: float = _setting(1.0, _POSITIVE, "λ at the start", _HALO)
+    coefficient_interval: int = _setting(
+        1, Whole(1), "λ moves in every so manieth step, by as many times its step", ("halo",)
+    )
     zeros_percent: float = _setting(
         95.0,
         Number(0, 100, (100,), noun="share of the weights"),

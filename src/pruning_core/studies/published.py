@@ -33,14 +33,14 @@ DENSE_WEIGHTS = {
 CONTROLS = frozenset(
     {
         *("robustness", "hyper-priors", "estimators", "training-cost", "reproduce"),
-        *("worst-case", "worst-case-lenet-5", "premature", "batch-growth"),
+        *("worst-case", "worst-case-lenet-5", "premature", "faster"),
     }
 )
 """Studies that are not compared with what is published.
 
 The best of many starts or estimators would be luck, no published result on record was trained on
-worst-case inputs, and ``premature`` and ``batch-growth`` repeat points, with dead units left in and
-with larger batches.
+worst-case inputs, and ``premature`` and ``faster`` repeat points, with dead units left in and with
+other batches.
 
 :meta hide-value:
 """

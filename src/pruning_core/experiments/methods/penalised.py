@@ -65,9 +65,14 @@ class HaloPenalty(Shrinking):
     def charge(self, settings: Settings, share: float) -> None:
         self.halo.psi = share * settings.psi
 
+    def before_step(self, run: Run) -> None:
+        super().before_step(run)
+        _, coefficients = run.optimizer.param_groups
+        coefficients["lr"] *= run.settings.coefficient_interval
+
     def backward(self, run: Run, images: Tensor, labels: Tensor) -> Tensor:
         loss = super().backward(run, images, labels)
-        self.halo.backward()
+        self.halo.backward(coefficients=run.step % run.settings.coefficient_interval == 0)
         return loss
 
     def after_step(self, run: Run) -> None:
