@@ -74,7 +74,7 @@ def depth_over_epochs(panels: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figur
     """
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(WIDTH, 0.7 + 2.3 * len(panels)), layout="constrained")
-        axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        axes = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axis, (title, groups) in zip(axes, panels.items(), strict=True):
             for (label, epochs), (colour, _, dashes) in zip(groups.items(), LOOKS, strict=False):
                 wide = epochs.pivot_table(index="epoch", columns="run", values="sections")
