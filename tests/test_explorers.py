@@ -363,7 +363,8 @@ def test_sections_in_motion_are_what_was_noted_after_each_epoch(
     explorer: Callable[[str], Shown], study: str, point: str, network: str, start: int, before: int
 ) -> None:
     shown = explorer("sections_in_motion")
-    shown.turn(network=network, start=start, seed=1)
+    shown.element.locator("select").first.select_option(label=network)
+    shown.turn(start=start, seed=1)
     noted = epochs(ARCHIVE, study).query(f"point == '{point}' and seed == 1").set_index("epoch")
     final = runs(ARCHIVE, study).query(f"point == '{point}' and seed == 1").iloc[0]
     left = {row["epoch"]: row["left"] for row in shown.rows("epoch", "left", "error")}

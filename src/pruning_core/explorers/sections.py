@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from string import ascii_lowercase
 
 import altair as alt
 import numpy as np
@@ -62,7 +63,10 @@ def sections_in_motion(archive: Archive) -> Explorer:
     """θ of every section over the epochs, how many are left, and the test error."""
     known = gated_runs(archive)
     table = trajectories_of(archive)
-    networks = list(dict.fromkeys(table["network"]))
+    # A letter for each network, whose name would stand in every row of the page.
+    letters = dict(zip(dict.fromkeys(table["network"]), ascii_lowercase, strict=False))
+    table["network"] = table["network"].map(letters)
+    names = {letter: network for network, letter in letters.items()}
     starts, seeds = (sorted(set(table[name])) for name in ("start", "seed"))
     x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
     data = alt.Chart().transform_filter(
@@ -112,35 +116,41 @@ def sections_in_motion(archive: Archive) -> Explorer:
         (counted, "left", size.axis(values=[0, 5, 10, 15, 20]), 90),
         (wrong, "error", error.axis(values=[1, 2, 5, 10, 20, 50]), 100),
     )
+    shown = known.loc[known["seed"].isin(seeds)].to_dict("records")
     ends = {
-        f"{row['network']}|{row['start']}|{row['seed']}": f"{int(row['sections_left'])} are left,"
-        f" the final test error is {row['test_error_percent']:.2f} %"
-        for row in known.to_dict("records")
-        if row["seed"] in seeds
+        f"{letters[row['network']]}|{row['start']}|{row['seed']}": (
+            f"{int(row['sections_left'])} are left, the final test error is"
+            f" {row['test_error_percent']:.2f} %"
+        )
+        for row in shown
     }
-    settled = known.groupby("network")["settled"].first()
+    settled = known.groupby(known["network"].map(letters))["settled"].first()
     deepest = max(starts)
+    first = table.loc[table["network"] == "a"]
+    price = known.loc[known["network"] == names["a"], "price"].iloc[0]
     return Explorer(
         alt.concat(*panels, columns=1, data=inline(table)).add_params(
-            choice("network", "network", networks[0], networks),
+            choice("network", "network", next(iter(names)), names),
             choice("start", "sections at the start", deepest, starts),
             choice("seed", "seed", seeds[0], seeds),
-            *computed(ends=json.dumps(ends), settled=f"({settled.to_json()})[network]"),
+            *computed(
+                ends=json.dumps(ends),
+                settled=f"({settled.to_json()})[network]",
+                called=f"({json.dumps(names)})[network]",
+            ),
         ),
-        "['One ' + network + ', with ' + start + ' sections at the start, seed ' + seed + '.',"
+        "['One ' + called + ', with ' + start + ' sections at the start, seed ' + seed + '.',"
         " 'At the end ' + ends[network + '|' + start + '|' + seed] + '.']",
         "Which sections leave, how early, and how many stay: turn the number at the start and see"
         " how much the number at the end follows.",
-        predict=_prediction(table, known, deepest, seeds[0]),
+        predict=_prediction(first, price, deepest, seeds[0]),
     )
 
 
-def _prediction(table: pd.DataFrame, known: pd.DataFrame, start: int, seed: int) -> Prediction:
-    """How many stay, of what is shown first?"""
-    network = table["network"].iloc[0]
-    own = (table["network"] == network) & (table["start"] == start) & (table["seed"] == seed)
+def _prediction(table: pd.DataFrame, price: float, start: int, seed: int) -> Prediction:
+    """How many stay?"""
+    own = (table["start"] == start) & (table["seed"] == seed)
     run = table.loc[own].set_index("epoch")
-    price = known.loc[known["network"] == network, "price"].iloc[0]
     left = int(run["left"].iloc[-1])
     thirds = (f"at most {start // 3}", f"{start // 3 + 1} to {2 * start // 3}")
     quarter = max(run.index) / 4
