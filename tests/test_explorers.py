@@ -354,9 +354,9 @@ def test_theta_in_motion_is_what_was_noted_after_each_epoch(
 @pytest.mark.parametrize(
     ("study", "point", "network", "start", "before"),
     [
-        ("layers", "from-20", "residual perceptron on MNIST, 300 nats a section", 20, 2),
-        ("layers", "from-6-dearer", "residual perceptron on MNIST, 600 nats a section", 6, 2),
-        ("layers-cnn", "from-10", "residual CNN on MNIST, 1000 nats a section", 10, 1),
+        ("layers", "from-20", "perceptron on MNIST, 300 nats", 20, 2),
+        ("layers", "from-6-dearer", "perceptron on MNIST, 600 nats", 6, 2),
+        ("layers-cnn", "from-10", "CNN on MNIST, 1000 nats", 10, 1),
     ],
 )
 def test_sections_in_motion_are_what_was_noted_after_each_epoch(

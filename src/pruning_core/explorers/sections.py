@@ -53,7 +53,7 @@ def gated_runs(archive: Archive) -> pd.DataFrame:
         price=prices,
         settled=setting(rows, "bernoulli_epochs"),
         network=[
-            f"{MODELS[model].removeprefix('the ')} on {DATASETS[dataset]}, {price:g} nats a section"
+            f"{MODELS[model].removeprefix('the residual ')} on {DATASETS[dataset]}, {price:g} nats"
             for model, dataset, price in named
         ],
     )
@@ -65,7 +65,7 @@ def sections_in_motion(archive: Archive) -> Explorer:
     table = trajectories_of(archive)
     # A letter for each network, whose name would stand in every row of the page.
     letters = dict(zip(dict.fromkeys(table["network"]), ascii_lowercase, strict=False))
-    table["network"] = table["network"].map(letters)
+    table["network"] = [letters[network] for network in table["network"]]
     names = {letter: network for network, letter in letters.items()}
     starts, seeds = (sorted(set(table[name])) for name in ("start", "seed"))
     x = alt.X("epoch:Q", title="epoch").scale(domain=[0, max(table["epoch"])], nice=False)
@@ -105,7 +105,7 @@ def sections_in_motion(archive: Archive) -> Explorer:
     )
     size = alt.Y("left:Q", title="sections").scale(domain=[0, max(starts)], nice=False)
     wrong = data.transform_calculate(told="datum.error + ' % after epoch ' + datum.epoch")
-    lowest, highest = 0.9 * table["error"].min(), float(np.ceil(table["error"].max()))
+    lowest, highest = float(0.9 * min(table["error"])), float(np.ceil(max(table["error"])))
     error = alt.Y("error:Q", title="test error, %").scale(
         type="log", nice=False, domain=[lowest, highest]
     )
@@ -124,7 +124,7 @@ def sections_in_motion(archive: Archive) -> Explorer:
         )
         for row in shown
     }
-    settled = known.groupby(known["network"].map(letters))["settled"].first()
+    settled = {letters[row["network"]]: row["settled"] for row in shown}
     deepest = max(starts)
     first = table.loc[table["network"] == "a"]
     price = known.loc[known["network"] == names["a"], "price"].iloc[0]
@@ -135,11 +135,11 @@ def sections_in_motion(archive: Archive) -> Explorer:
             choice("seed", "seed", seeds[0], seeds),
             *computed(
                 ends=json.dumps(ends),
-                settled=f"({settled.to_json()})[network]",
+                settled=f"({json.dumps(settled)})[network]",
                 called=f"({json.dumps(names)})[network]",
             ),
         ),
-        "['One ' + called + ', with ' + start + ' sections at the start, seed ' + seed + '.',"
+        "['One ' + called + ' a section, with ' + start + ' sections at the start, seed ' + seed + '.',"
         " 'At the end ' + ends[network + '|' + start + '|' + seed] + '.']",
         "Which sections leave, how early, and how many stay: turn the number at the start and see"
         " how much the number at the end follows.",
