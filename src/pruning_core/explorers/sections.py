@@ -139,7 +139,8 @@ def sections_in_motion(archive: Archive) -> Explorer:
                 called=f"({json.dumps(names)})[network]",
             ),
         ),
-        "['One ' + called + ' a section, with ' + start + ' sections at the start, seed ' + seed + '.',"
+        "['One ' + called + ' a section, with ' + start + ' sections at the start,"
+        " seed ' + seed + '.',"
         " 'At the end ' + ends[network + '|' + start + '|' + seed] + '.']",
         "Which sections leave, how early, and how many stay: turn the number at the start and see"
         " how much the number at the end follows.",
