@@ -67,7 +67,7 @@ class Trainer(Run):
             with _enough_memory(self.settings):
                 if self.epoch == self.settings.epochs:
                     self._turn_to_survivors()
-                self.growth = self._growth()
+                self.growth = self.method.growth(self)
                 self.method.before_epoch(self)
                 started = time.perf_counter()
                 loss = self._train_epoch()
@@ -231,18 +231,6 @@ class Trainer(Run):
     def _architecture(self) -> list[int]:
         known = MODELS[self.settings.model]
         return known.read(self.model, self.settings.sections or known.sections)
-
-    def _growth(self) -> int:
-        """As a step's work halves, its examples double, so that it is not left with calls alone."""
-        settings, growth = self.settings, 1
-        if settings.batch_growth > 1 and self.trajectory and self.epoch < settings.epochs:
-            known = MODELS[settings.model]
-            units = known.dense(settings.hidden, settings.sections)
-            total = known.count_weights(units, self.dataset.num_classes)
-            left = max(1, self.trajectory[-1]["weights_kept"])
-            while growth * 2 <= min(settings.batch_growth, total // left):
-                growth *= 2
-        return growth
 
     def _learning_rate(self) -> float:
         first, epochs = 0, self.settings.epochs

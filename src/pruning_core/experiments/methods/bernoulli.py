@@ -55,6 +55,18 @@ class Bernoulli(Method):
         if not settings.compact:
             self.returns = Returns(self.pruner.gates, noted_in(run.trajectory))
 
+    def growth(self, run: Run) -> int:
+        """As a step's work halves, its examples double, so that it is not left with calls alone."""
+        settings, growth = run.settings, 1
+        if settings.batch_growth > 1 and run.trajectory:
+            known = MODELS[settings.model]
+            units = known.dense(settings.hidden, settings.sections)
+            total = known.count_weights(units, run.dataset.num_classes)
+            left = max(1, run.trajectory[-1]["weights_kept"])
+            while growth * 2 <= min(settings.batch_growth, total // left):
+                growth *= 2
+        return growth
+
     def before_epoch(self, run: Run) -> None:
         if self.pruner is not None and run.epoch == run.settings.bernoulli_epochs:
             self._settle(run)

@@ -26,6 +26,10 @@ class Method:
             ValueError: if the settings do not fit the model.
         """
 
+    def growth(self, run: Run) -> int:
+        """By which factor the batches of the coming epoch are larger than at first."""
+        return 1
+
     def before_epoch(self, run: Run) -> None:
         """Called before every epoch."""
 
