@@ -150,7 +150,7 @@ class Settings:
     psi: float = _setting(1e-4, _POSITIVE, "ψ, price of the coefficients", _HALO)
     initial_coefficient: float = _setting(1.0, _POSITIVE, "λ at the start", _HALO)
     coefficient_interval: int = _setting(
-        1, Whole(1), "λ moves in every so manieth step, by as many times its step", ("halo",)
+        1, Whole(1), "k, if λ moves in every k-th step alone, by k times its step", ("halo",)
     )
     zeros_percent: float = _setting(
         95.0,
