@@ -235,8 +235,9 @@ class Halo(nn.Module):
     def backward(self, scale: float = 1.0, *, coefficients: bool = True) -> None:
         """Add the gradients of ``scale`` · P to those of the weights and of the coefficients.
 
-        The coefficients take most of the time. They may move in every k-th step alone, by k times
-        the learning rate: pass ``coefficients=False`` in the others, and they have no gradient.
+        The coefficients take a third to a half of the time. They may move in every k-th step alone,
+        by k times the learning rate: pass ``coefficients=False`` in the others, and they have no
+        gradient.
 
         Args:
             scale: what the loss was multiplied by before its backward pass.

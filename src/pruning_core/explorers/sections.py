@@ -40,11 +40,13 @@ def gated_runs(archive: Archive) -> pd.DataFrame:
         StudyError: if there are none.
     """
     found = [rows.assign(study=name) for name in STUDIES if len(rows := runs(archive, name))]
-    if not found:
-        raise StudyError(f"no run of {', '.join(STUDIES)} is recorded yet")
-    rows = pd.concat(found, ignore_index=True)
-    of_sections = (setting(rows, "gates") == "layers") & (setting(rows, "price") == "units")
-    rows = rows.loc[of_sections & (rows["method"] == "bernoulli")]
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    if len(rows):
+        of_sections = (setting(rows, "gates") == "layers") & (setting(rows, "price") == "units")
+        rows = rows.loc[of_sections & (rows["method"] == "bernoulli")]
+    if not len(rows):
+        studies = ", ".join(STUDIES)
+        raise StudyError(f"no run of {studies} with gates on its sections is recorded yet")
     starts = [len(line) for line in map(depth.inside, rows["model"], rows["architecture"])]
     prices = [settings.log_gamma[-1] for settings in settings_of(rows)]
     named = zip(rows["model"], rows["dataset"], prices, strict=True)
