@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.checkpoints import ModelFileError, load_checkpoint, save_checkpoint
+from pruning_core.checkpoints import load_checkpoint, save_checkpoint
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.insertion import insert_gates_
 from pruning_core.models import lenet_300_100
+from pruning_core.resizing import ModelFileError
 
 X = torch.rand(256, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(4, (256,), generator=torch.Generator().manual_seed(1))

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pruning_core.compaction import CompactionError, compact_
+from pruning_core.compaction import compact_
 from pruning_core.experiments.data import Dataset
 from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.halo import Halo
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.removal import CompactionError
 
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 Keep = dict[str, tuple[Tensor | None, ...]]

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.checkpoints import ModelFileError
 from pruning_core.compaction import compact_
 from pruning_core.export import (
     DESCRIPTION_FILE,
@@ -30,6 +29,7 @@ from pruning_core.gates import BernoulliGate, InputGate, named_gates
 from pruning_core.insertion import insert_gates_
 from pruning_core.metrics import architecture, count_bytes
 from pruning_core.models import lenet_5, lenet_300_100
+from pruning_core.resizing import ModelFileError
 from pruning_core.sparsity import make_permanent_, prune_
 
 IMAGES = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from pruning_core.compaction import CompactionError, compact_
+from pruning_core.compaction import compact_
 from pruning_core.export import export
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.inputs import Inputs
 from pruning_core.insertion import Gated, insert_gates_
 from pruning_core.metrics import evaluating
+from pruning_core.removal import CompactionError
 
 FEW = 5
 """Steps compared of a network that would take a minute for 50."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pruning_core.bernoulli import BernoulliPruner
-from pruning_core.checkpoints import ModelFileError, load_checkpoint, save_checkpoint
-from pruning_core.compaction import CompactionError, compact_
+from pruning_core.checkpoints import load_checkpoint, save_checkpoint
+from pruning_core.compaction import compact_
 from pruning_core.export import export, load_model, remove_gates_, save_model
 from pruning_core.gates import BernoulliGate, any_gates, named_gates
 from pruning_core.halo import Halo
@@ -27,6 +27,8 @@ from pruning_core.layers import (
     residual,
     sections_of,
 )
+from pruning_core.removal import CompactionError
+from pruning_core.resizing import ModelFileError
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-3),

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.checkpoints import ModelFileError
 from pruning_core.compaction import compact_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset
@@ -25,6 +24,7 @@ from pruning_core.export import export, load_model, save_model
 from pruning_core.gates import named_gates
 from pruning_core.metrics import count_macs, count_weights, error_percent
 from pruning_core.models import MODELS, build_model
+from pruning_core.resizing import ModelFileError
 from pruning_core.studies.cost import costs
 from pruning_core.studies.declaration import Run
 from pruning_core.studies.records import as_tables, measures, multiply_accumulates

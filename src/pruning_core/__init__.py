@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from pruning_core.bernoulli import BernoulliPruner
 from pruning_core.checkpoints import load_checkpoint, save_checkpoint
-from pruning_core.compaction import CompactionError, compact_
+from pruning_core.compaction import compact_
 from pruning_core.estimators import DisARM, ExactSum, Reinforce
 from pruning_core.export import export, load_model, remove_gates_, save_model
 from pruning_core.gates import BernoulliGate, InputGate, named_gates, sampled_gates
@@ -16,7 +16,9 @@ from pruning_core.layers import LayerGate
 from pruning_core.merging import merge_linear_
 from pruning_core.models import lenet_5, lenet_300_100
 from pruning_core.pathwise import IntegratedGates, StraightThrough
+from pruning_core.removal import CompactionError
 from pruning_core.residual import lenet_5_skip, residual_cnn, residual_perceptron
+from pruning_core.resizing import ModelFileError
 from pruning_core.sparsity import make_permanent_, prune_, prune_below_, sparsity_curve
 from pruning_core.target import TargetSize
 
@@ -36,6 +38,7 @@ __all__ = [
     "Inputs",
     "IntegratedGates",
     "LayerGate",
+    "ModelFileError",
     "Reinforce",
     "StraightThrough",
     "TargetSize",

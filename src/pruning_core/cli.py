@@ -207,8 +207,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _recorded(directory: Path) -> tuple[float, Literal["validation", "test"], str]:
     """Error, split and data set of a finished run."""
-    from pruning_core.checkpoints import ModelFileError
     from pruning_core.experiments.runs import SUMMARY_FILE
+    from pruning_core.resizing import ModelFileError
 
     path = directory / SUMMARY_FILE
     try:

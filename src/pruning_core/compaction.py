@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.coupling import CompactionError, Coupling, Removal, check_masks
+from pruning_core.coupling import Coupling
 from pruning_core.gates import InputGate, any_gates, named_gates, unwrapped
 from pruning_core.inputs import Inputs
 from pruning_core.layers import (
@@ -32,6 +32,7 @@ from pruning_core.optimizer_states import (
     shrink_states_,
 )
 from pruning_core.rehearsal import Rehearsal, copied, untouched
+from pruning_core.removal import CompactionError, Removal, check_masks
 
 __all__ = ["CompactionError", "compact_"]
 

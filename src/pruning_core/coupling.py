@@ -1,14 +1,14 @@
 """What leaves a network together with a unit: layer by layer, which entries along which axis.
 
 Torch-Pruning's dependency graph tells which channels are coupled; here that becomes a
-:class:`Removal`, plain positions by name and axis, after what the structure of the network alone
-can show has been checked.
+:class:`~pruning_core.removal.Removal`, plain positions by name and axis, after what the structure
+of the network alone can show has been checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -28,66 +28,16 @@ from pruning_core._channels import (
     channel_axes,
     channel_counts,
     is_depthwise,
-    shifts,
 )
 from pruning_core.gates import BernoulliGate, InputGate, any_gates
 from pruning_core.inputs import Inputs
+from pruning_core.removal import CompactionError, Removal, check_masks, not_silent, said
+from pruning_core.silence import is_silent
 
 FEATURES = "selected"
 """The tensor of an input gate that counts the features of its input."""
 
 _KNOWN = (*READERS, *NORMALISATIONS, nn.PReLU, nn.Embedding, BernoulliGate)
-
-_PRODUCTS = {"MulBackward0", "BmmBackward0"}
-"""Of several factors, one that is zero makes the result zero."""
-
-_NOT_ZERO_AT_ZERO = {
-    "SigmoidBackward0",
-    "HardsigmoidBackward0",
-    "ExpBackward0",
-    "SoftmaxBackward0",
-    "LogSoftmaxBackward0",
-    "SoftplusBackward0",
-    "CosBackward0",
-    "LogBackward0",
-    "ReciprocalBackward0",
-}
-"""Operations that make something of a closed unit's zeros."""
-
-
-class CompactionError(ValueError):
-    """Removing the units is impossible, or would change what the network computes."""
-
-
-@dataclass
-class Removal:
-    """What goes, by the numbers that units, channels and features have now.
-
-    Attributes:
-        units: by gate.
-        sections: gates that close with all that they multiply, in place of units.
-        entries: by layer and tensor (``("fc1", "weight")``), and by axis.
-        sizes: by layer, the attributes that count them, with their new values.
-        features: by input gate, those its input loses.
-        readers: gate, layer, and the channels of what the layer reads that leave.
-    """
-
-    units: dict[str, list[int]] = field(default_factory=dict)
-    sections: list[str] = field(default_factory=list)
-    entries: dict[tuple[str, str], dict[int, set[int]]] = field(default_factory=dict)
-    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
-    features: dict[str, set[int]] = field(default_factory=dict)
-    readers: list[tuple[str, str, list[int]]] = field(default_factory=list)
-
-    def kept(self, layer: str, tensor: str, shape: Iterable[int]) -> dict[int, Tensor]:
-        """By axis, the positions that stay in a tensor of that shape; int64, increasing."""
-        sizes = list(shape)
-        positions = {}
-        for axis, gone in self.entries.get((layer, tensor), {}).items():
-            mask = torch.ones(sizes[axis], dtype=torch.bool)
-            mask[list(gone)] = False
-            positions[axis] = mask.nonzero().flatten()
-        return positions
 
 
 @dataclass(frozen=True)
@@ -305,39 +255,8 @@ class Coupling:
             reader = dependency.target._name
             removal.readers.append((name, reader, list(channels)))
             before = [node for node in dependency.target.inputs if node in inside]
-            if not all(self._is_silent(name, node, inside, silent) for node in before):
+            if not all(is_silent(name, node, inside, silent) for node in before):
                 raise not_silent(name, reader)
-
-    def _is_silent(self, name: str, node: Node, inside: set[Node], known: dict[Node, bool]) -> bool:
-        if node not in known:
-            known[node] = True  # of a module called in a circle
-            known[node] = self._judge(name, node, inside, known)
-        return known[node]
-
-    def _judge(self, name: str, node: Node, inside: set[Node], known: dict[Node, bool]) -> bool:
-        module = node.module
-        if isinstance(module, BernoulliGate):
-            return True
-        if isinstance(module, (nn.Parameter, nn.Embedding, _ConvTransposeNd)):
-            return False
-        if isinstance(module, READERS) and not is_depthwise(module):
-            return False
-        before = [self._is_silent(name, n, inside, known) for n in node.inputs if n in inside]
-        leaves = [getattr(f, "variable", None) for f, _ in node.grad_fn.next_functions]
-        if not node.inputs and any(isinstance(leaf, nn.Parameter) for leaf in leaves):
-            return True  # on the way from a layer's own weight
-        if any(isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) for leaf in leaves):
-            before.append(False)  # an input of the model
-        operation = getattr(module, "_grad_fn", None)
-        if not before or operation in _NOT_ZERO_AT_ZERO:
-            return False
-        quiet = any(before) if operation in _PRODUCTS else all(before)
-        if quiet and shifts(module):
-            raise CompactionError(
-                f"gate {name!r} stands before {node._name!r} ({type(module).__name__}), which "
-                "shifts the zeros of closed units; put the gate after it"
-            )
-        return quiet
 
     def _add(self, name: str, group: tp.Group, removal: Removal) -> None:
         for dependency, channels in group:
@@ -383,39 +302,6 @@ class Coupling:
         ) and not self.graph.is_out_channel_pruning_fn(handler)
 
 
-def check_masks(
-    gates: Mapping[str, BernoulliGate],
-    dead: Mapping[str, Tensor],
-    leaving: Collection[str] = (),
-) -> None:
-    """Raises CompactionError for an unknown gate, a mask of another shape, or a gate left empty.
-
-    Those ``leaving`` go with their section, and may be empty.
-    """
-    for name, mask in dead.items():
-        if name not in gates:
-            raise CompactionError(f"no gate is called {name!r}; the gates are {sorted(gates)}")
-        if mask.dtype != torch.bool or mask.shape != gates[name].theta.shape:
-            raise CompactionError(
-                f"the mask of gate {name!r} is {mask.dtype} of shape {tuple(mask.shape)}; bool of "
-                f"shape ({gates[name].num_units},) was expected"
-            )
-        if bool(mask.all()) and not gates[name].may_close and name not in leaving:
-            raise CompactionError(
-                f"gate {name!r} would lose its last unit, and the network its function; keep at "
-                "least one unit, or lower log_gamma or the step on theta"
-            )
-
-
-def not_silent(gate: str, layer: str) -> CompactionError:
-    """The error for a layer that would hear the closed units."""
-    return CompactionError(
-        f"closed units of gate {gate!r} do not silence what {layer!r} reads, so removing them "
-        "would change the network; put the gate after the normalisation and activation, and gate "
-        "every branch of a residual addition"
-    )
-
-
 def _with_gradient(tensor: Tensor) -> Tensor:
     copied = tensor.detach().clone()
     return copied.requires_grad_() if copied.is_floating_point() else copied
@@ -424,9 +310,3 @@ def _with_gradient(tensor: Tensor) -> Tensor:
 def _differentiable_outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     leaves = pytree.tree_leaves(inputs.call(model))
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
-
-
-def said(error: object) -> str:
-    """An exception in one line, with the layer it happened in, if that was noted."""
-    where = "".join(f" in {note!r}" for note in getattr(error, "__notes__", []))
-    return f"{type(error).__name__}{where}: {' '.join(str(error).split())[:200]}"

@@ -16,13 +16,13 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
-from pruning_core.checkpoints import ModelFileError, layer_sizes, left_sections, resize_
 from pruning_core.files import read_regular, write_atomically
 from pruning_core.gates import BernoulliGate, InputGate, any_gates, unwrapped
 from pruning_core.insertion import Gated
 from pruning_core.layers import LayerGate, leave_, residual
 from pruning_core.merging import merge_linear_
 from pruning_core.models import IMAGE_SHAPE, MODELS, build_model
+from pruning_core.resizing import ModelFileError, layer_sizes, left_sections, resize_
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"

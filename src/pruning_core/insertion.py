@@ -22,10 +22,11 @@ from pruning_core._silence import (
     is_depthwise,
     weight_uses,
 )
-from pruning_core.compaction import CompactionError, compact_
+from pruning_core.compaction import compact_
 from pruning_core.gates import BernoulliGate, named_gates
 from pruning_core.inputs import Inputs
 from pruning_core.pathwise import Pathwise
+from pruning_core.removal import CompactionError
 
 _CONVOLUTIONS = (
     nn.Conv1d,

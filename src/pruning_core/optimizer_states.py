@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from pruning_core.coupling import CompactionError
 from pruning_core.gates import give_
+from pruning_core.removal import CompactionError
 
 _NOT_ELEMENTWISE = ("Muon", "Adafactor", "Shampoo", "SOAP")
 """Optimizers whose step for one entry depends on the others', whatever their state looks like."""

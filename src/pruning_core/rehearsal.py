@@ -16,9 +16,9 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from pruning_core.coupling import CompactionError, Removal, not_silent, said
 from pruning_core.gates import any_gates
 from pruning_core.inputs import Inputs
+from pruning_core.removal import CompactionError, Removal, not_silent, said
 
 _EXAMPLES = 8
 """Of random inputs, in addition to those of the user."""

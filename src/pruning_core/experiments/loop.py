@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pruning_core.checkpoints import layer_sizes, resize_
 from pruning_core.experiments.callbacks import Callback
 from pruning_core.experiments.data import Dataset, batches
 from pruning_core.experiments.methods import METHODS, Survivors
@@ -22,6 +21,7 @@ from pruning_core.experiments.settings import OF_SURVIVORS, Settings, is_gated
 from pruning_core.export import export, settled_like
 from pruning_core.metrics import count_macs, count_nonzero_weights, error_percent
 from pruning_core.models import MODELS
+from pruning_core.resizing import layer_sizes, resize_
 
 
 class Trainer(Run):

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pruning_core.checkpoints import layer_sizes
 from pruning_core.experiments.data import Dataset
 from pruning_core.experiments.settings import Settings, is_gated, reads
 from pruning_core.models import MODELS, build_model, initialise_
+from pruning_core.resizing import layer_sizes
 
 CHECKPOINT_FORMAT = "pruning-core checkpoint 2"
 
