@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from pruning_core.experiments.callbacks import HaloHistory
 from pruning_core.experiments.data import Dataset
@@ -30,5 +31,7 @@ def test_the_history_of_halo_ends_with_the_zeros_of_the_run(small: Dataset) -> N
     # Biases are penalised too, but keep what they have.
     assert int(last.count_nonzero()) >= trainer.summary()["weights_kept"]
     assert float(history.coefficients[-1].max()) <= 1.0
+    # In one order throughout, also after zeros were written into the weights.
+    assert float(torch.corrcoef(torch.stack(history.sizes))[0, 1]) > 0.5
     with pytest.raises(ValueError, match="needs method='halo', not 'l1'"):
         Trainer(recommended("lenet-300-100", "l1", epochs=1), small, [HaloHistory()]).fit()

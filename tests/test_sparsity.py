@@ -70,6 +70,16 @@ def test_permanent_zeros_leave_an_ordinary_model(model: nn.Module) -> None:
     assert torch.equal(weights(model), torch.where(expected.abs() < 0.02, 0.0, expected))
 
 
+def test_parameters_keep_their_order(model: nn.Module) -> None:
+    before = list(model.parameters())
+    names = [name for name, _ in model.named_parameters()]
+    prune_(prune_(model, 50.0), 80.0)
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+    make_permanent_(model)
+    assert [name for name, _ in model.named_parameters()] == names
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+
+
 def test_the_curve_is_the_error_at_each_global_threshold(mnist: Dataset) -> None:
     torch.manual_seed(0)
     model = build_model("lenet-300-100", gated=False)

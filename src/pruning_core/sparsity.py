@@ -83,8 +83,10 @@ def make_permanent_(model: nn.Module) -> nn.Module:
     """Write the zeros of every mask into its weight, and take the mask away."""
     for module in model.modules():
         for name in _masked(module):
+            order = list(module._parameters)
             memory = module.get_parameter(f"{name}_orig").data
             prune.remove(module, name)
+            _put_in_place_(module, name, order, f"{name}_orig")
             # In the memory it had: one input channel makes torch forget that it is channels_last.
             weight = module.get_parameter(name)
             weight.data = memory.copy_(weight.data)
@@ -148,10 +150,21 @@ def _mask_(model: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
             if parameter in of_weight:
                 name = key.removesuffix("_orig")
                 name = name if name in _masked(module) else key
+                order = list(module._parameters)
                 prune.custom_from_mask(module, name, of_weight[parameter])
+                _put_in_place_(module, f"{name}_orig", order, key)
     if _apply_masks not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(_apply_masks, prepend=True)
     return model
+
+
+def _put_in_place_(module: nn.Module, name: str, order: list[str], former: str) -> None:
+    """Put a parameter where a former one stood in an order: torch puts what it renames last.
+
+    What walks through ``model.parameters()`` would meet them in another order than before.
+    """
+    names = [name if key == former else key for key in order]
+    module._parameters.update({key: module._parameters.pop(key) for key in names})
 
 
 def _apply_masks(model: nn.Module, inputs: tuple[object, ...]) -> None:
