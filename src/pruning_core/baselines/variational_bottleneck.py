@@ -13,8 +13,9 @@ and for q = Π_j N(0, s_j), which is at its best with s_j = (μ_j² + σ_j²) E 
 
     ½ Σ_j [log(1 + μ_j²/σ_j²) + log E f_j² − E log f_j²]
 
-over examples in which f_j ≠ 0. The last two terms are together not negative (Jensen) and know
-nothing of μ, σ or the scale of f: P is without them.
+if no f_j is exactly 0. (Where a unit is silent h_j = 0, a point that no density covers; what the
+silence tells, up to log 2 nats a unit, is not in the bound.) The last two terms are together not
+negative (Jensen) and know nothing of μ, σ or the scale of f: P is without them.
 
 What is left is the capacity of channels with Gaussian noise, at signal-to-noise ratios μ²/σ². The
 next layer can undo any scale of z, but not that ratio: there is no cheap way around the price. A
