@@ -26,7 +26,7 @@ from pruning_core.studies.tables import MODELS, epochs, runs, setting
 
 STUDIES = ("layers", "layers-fashion-mnist", "layers-cnn", "layers-cnn-fashion-mnist")
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
-SEEDS = 3
+SEEDS = 2
 """So many of each start's seeds can be chosen, for the size of the page."""
 
 
