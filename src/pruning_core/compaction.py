@@ -34,8 +34,6 @@ from pruning_core.optimizer_states import (
 from pruning_core.rehearsal import Rehearsal, copied, untouched
 from pruning_core.removal import CompactionError, Removal, check_masks
 
-__all__ = ["CompactionError", "compact_"]
-
 _EXAMPLES = 32
 
 
